@@ -1,0 +1,40 @@
+# Bare `make` prints what there is.
+PYTHON ?= python3.11
+export DVC_NO_ANALYTICS := 1
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help repro smoke test lint dependencies readme clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+repro: .venv/ready ## rebuild the study on the phantom (dvc repro) and print the result
+	dvc repro
+	python -m stages.result
+
+smoke: .venv/ready ## the same study in miniature, for a first look
+	cd profiles/smoke && dvc repro && python -m stages.result
+
+test: lint ## lint, types, tests, the smoke profile through DVC
+	python -m pytest
+
+lint: .venv/ready ## ruff and mypy
+	ruff check .
+	ruff format --check .
+	mypy
+
+dependencies: .venv/ready ## write the stages' source files into dvc.yaml, copy it to the profiles
+	python .ci/dependencies.py .
+
+readme: .venv/ready ## write the committed result into README
+	python -m stages.result --readme README.md
+
+clean: ## remove the environment; DVC's cache and outputs stay
+	rm -rf .venv
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@

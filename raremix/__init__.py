@@ -1,0 +1,1 @@
+"""DreamBooth images of rare chest X-ray findings: do they train a better classifier than re-sampling does?"""

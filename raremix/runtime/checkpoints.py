@@ -1,0 +1,63 @@
+"""Resume: a run that is killed and started again ends with the bytes of one that was not.
+
+State lives in ``scratch/<hash>``, where the hash covers the stage's name, params, inputs and this package's source, so
+that a state is found again by the very same computation only. DVC knows nothing of it; it goes when the stage is done.
+"""
+
+import hashlib
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raremix.runtime.files import replacing, sha256
+
+SCRATCH = Path("scratch")
+SECONDS_BETWEEN_SAVES = 20.0
+
+
+class Checkpoint:
+    """The saved state of one computation, spelled by ``identity`` (paths stand for their files' bytes)."""
+
+    def __init__(self, *identity: object) -> None:
+        self.directory = SCRATCH / _digest(identity)
+        self._file = self.directory / "state.pt"
+        self._saved = time.monotonic()
+
+    def restore(self, **parts: Any) -> int:
+        """Load the saved state into ``parts`` (anything with load_state_dict); the number of steps that were done."""
+        if not self._file.is_file():
+            return 0
+        state = torch.load(self._file, weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        return int(state["step"])
+
+    def save_if_due(self, step: int, **parts: Any) -> None:
+        """Save after ``step`` steps, unless the last time is less than some seconds ago."""
+        if time.monotonic() - self._saved >= SECONDS_BETWEEN_SAVES:
+            self.save(step, **parts)
+
+    def save(self, step: int, **parts: Any) -> None:
+        """Save ``parts`` as they are after ``step`` steps; a kill in between leaves the older state whole."""
+        with replacing(self._file) as temporary:
+            torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, temporary)
+        self._saved = time.monotonic()
+
+    def clear(self) -> None:
+        """Forget the state: the output is written."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _digest(identity: tuple[object, ...]) -> str:
+    digest = hashlib.sha256()
+    for item in (*identity, *sorted(Path(__file__).parents[1].rglob("*.py"))):
+        digest.update((_content(item) if isinstance(item, Path) else repr(item)).encode() + b"\x1f")
+    return digest.hexdigest()[:24]
+
+
+def _content(path: Path) -> str:
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return " ".join(sha256(file) for file in files if file.is_file())

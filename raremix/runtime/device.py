@@ -1,0 +1,40 @@
+"""Where tensors live and in which precision they are multiplied: the only place that knows a GPU from a CPU."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Literal
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from raremix.runtime.seeds import seed_for
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def device() -> torch.device:
+    """The GPU if there is one, else the CPU with all its cores."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    torch.set_num_threads(os.cpu_count() or 1)
+    return torch.device("cpu")
+
+
+@contextmanager
+def arithmetic(precision: Precision) -> Iterator[None]:
+    """Autocast to ``precision``, with the attention kernel that is fastest here.
+
+    On CPUs the flash kernel's backward in bfloat16 takes longer than the whole rest of a small UNet.
+    """
+    with ExitStack() as stack:
+        where = device().type
+        stack.enter_context(torch.autocast(where, torch.bfloat16, enabled=precision == "bfloat16"))
+        if where == "cpu":
+            stack.enter_context(sdpa_kernel([SDPBackend.MATH]))
+        yield
+
+
+def seeded(*names: object) -> torch.Generator:
+    """A CPU generator of its own for the item that ``names`` spell; draw on the CPU, then move."""
+    return torch.Generator().manual_seed(seed_for(*names))

@@ -1,0 +1,68 @@
+"""The command line every stage shares."""
+
+import inspect
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import get_type_hints
+
+from jsonargparse import ArgumentError, ArgumentParser, get_loader
+
+from raremix.runtime.errors import UserError
+
+Stage = Callable[..., None]
+
+
+def sections(stage: Stage) -> list[str]:
+    """Names of the params sections that ``stage`` reads: its dataclass-typed parameters."""
+    return [name for name, hint in get_type_hints(stage).items() if is_dataclass(hint)]
+
+
+def run(stage: Stage, args: Sequence[str] | None = None) -> None:
+    """Call ``stage`` from the command line: ``params.yaml --flag value ... [--section.key value ...]``.
+
+    A user's error is one line on stderr and exit code 2; Ctrl-C is one line and 130.
+    """
+    name = stage.__module__ if stage.__module__ != "__main__" else f"stages.{stage.__name__}"
+    try:
+        stage(**_arguments(stage, name, list(sys.argv[1:] if args is None else args)))
+    except (UserError, ArgumentError) as error:
+        _leave(f"{name}: {' '.join(str(error).split())}", 2)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        _leave(f"{name}: {error.strerror}: {error.filename or 'the disk'}; free space or mend the path, then run it again", 2)
+    except KeyboardInterrupt:
+        _leave(f"{name}: stopped; run it again to go on", 130)
+
+
+def _arguments(stage: Stage, name: str, args: list[str]) -> dict[str, object]:
+    parser = ArgumentParser(
+        prog=f"python -m {name} params.yaml", description=(inspect.getdoc(stage) or "").split("\n")[0], exit_on_error=False
+    )
+    parser.add_function_arguments(stage, as_group=False, as_positional=False)
+    if not args or args[0].startswith("-"):
+        parser.parse_args(args if "--help" in args or "-h" in args else ["--help"])
+    file, *flags = args
+    params = _params(Path(file))
+    for section in sections(stage):
+        if section not in params:
+            raise UserError(f"{file}: section '{section}' is missing; add it (see the repository's root params.yaml)")
+    values = [f"--{section}={json.dumps(params[section])}" for section in sections(stage)]
+    return parser.instantiate(parser.parse_args([*values, *flags])).as_dict()
+
+
+def _params(file: Path) -> dict[str, object]:
+    if not file.is_file():
+        raise UserError(f"{file}: no such params file; give its path as the first argument")
+    params = get_loader("yaml")(file.read_text())
+    if not isinstance(params, dict):
+        raise UserError(f"{file}: not a mapping of sections")
+    return params
+
+
+def _leave(line: str, code: int) -> None:
+    print(line, file=sys.stderr)
+    sys.exit(code)
