@@ -1,0 +1,46 @@
+"""The pipeline's PNGs in memory."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from raremix.runtime.errors import UserError
+
+
+def load(files: Iterable[str]) -> NDArray[np.uint8]:
+    """Grey images ``[n, size, size]`` in 0..255, in the order of ``files``.
+
+    Raises:
+        UserError: names the file that is missing, can't be decoded, or has another size than the first.
+    """
+    images = [_grey(file) for file in files]
+    for file, image in zip(files, images, strict=True):
+        if image.shape != images[0].shape:
+            raise UserError(f"{file}: {image.shape} pixels where others have {images[0].shape}; run `dvc repro ingest`")
+    return np.stack(images)
+
+
+def save(image: NDArray[np.uint8], file: str | Path) -> None:
+    """Write a grey image ``[height, width]`` as PNG, whatever the file's ending; the same pixels give the same bytes."""
+    Image.fromarray(image).save(file, "PNG")
+
+
+def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """``images [n, height, width]`` row by row in one picture of ``columns`` columns; the last row is cut if not full."""
+    rows = len(images) // columns
+    n, height, width = images[: rows * columns].shape
+    tiles = images[:n].reshape(rows, columns, height, width)
+    return tiles.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
+
+
+def _grey(file: str) -> NDArray[np.uint8]:
+    try:
+        with Image.open(file) as image:
+            return np.asarray(image.convert("L"))
+    except FileNotFoundError:
+        raise UserError(f"{file}: the image is listed but missing; run `dvc repro` to make it again") from None
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(f"{file}: can't be decoded ({error}); remove it and run `dvc repro`") from None

@@ -1,0 +1,193 @@
+"""A data set's images to square PNGs, and what is known of them to tables."""
+
+import hashlib
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raremix.data import dicom, images, labels, manifest
+from raremix.data.pixels import Fit, UnreadableError, decode_picture, fit
+from raremix.data.records import DICOM, Bad, Record
+from raremix.runtime.errors import UserError
+from raremix.runtime.progress import track
+
+METADATA = ("view", "sex", "exposure_index", "body_thickness", "source_distance", "devices")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to convert."""
+
+    source: Path
+    sha256: str
+    target: Path
+    size: int  # pixels a side
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A record whose image was converted."""
+
+    record: Record
+    facts: dict[str, str]
+    fit: Fit
+
+
+def convert(
+    records: Sequence[Record],
+    root: Path,
+    inventory: dict[str, str],
+    folder: Path,
+    size: int,
+    workers: int | None = None,
+) -> tuple[list[Seen], list[Bad]]:
+    """Write each record's image as ``folder/<image_id>.png``, over all cores; one that fails is set aside.
+
+    ``folder`` is replaced as a whole at the end. Bytes and order do not depend on ``workers``.
+    """
+    with _replaced(folder) as new:
+        jobs = [Job(root / r.path, inventory[r.path], new / f"{r.image_id}.png", size) for r in records]
+        results = list(_all(jobs, workers or os.cpu_count()))
+    seen = [Seen(r, x[0] | r.facts, x[1]) for r, x in zip(records, results, strict=True) if not isinstance(x, str)]
+    return seen, [Bad(r.path, x) for r, x in zip(records, results, strict=True) if isinstance(x, str)]
+
+
+def check_bad(seen: Sequence[Seen], bad: Sequence[Bad], most: float, file: Path) -> None:
+    """Refuse a data set of which more than the share ``most`` is set aside.
+
+    Raises:
+        UserError: with the first image's reason and the file that lists them all.
+    """
+    share = len(bad) / max(1, len(bad) + len(seen))
+    if bad and share > most:
+        raise UserError(
+            f"{len(bad)} of {len(bad) + len(seen)} images can't be used, more than ingest.max_bad = {most:g} allows; "
+            f"the first: {bad[0].path}: {bad[0].reason}; {file} lists all; mend them or raise ingest.max_bad"
+        )
+    if not seen:
+        raise UserError(f"no image to ingest; check data.root and {file}")
+
+
+def tables(seen: Sequence[Seen], findings: list[str], rule: labels.Rule, folder: Path) -> dict[str, pd.DataFrame]:
+    """``manifest``, ``votes``, ``boxes`` and ``metadata`` of the images in ``folder``, sorted by image id."""
+    seen = sorted(seen, key=lambda s: s.record.image_id)
+    ids = pd.DataFrame({"image_id": [s.record.image_id for s in seen]})
+    votes = pd.DataFrame([s.record.votes for s in seen], columns=findings)
+    readers = np.array([len(s.record.readers) for s in seen])
+    decided = pd.DataFrame(labels.decide(votes.to_numpy(), readers, rule), columns=findings)
+    known = pd.DataFrame([{name: s.facts.get(name, "") for name in METADATA} for s in seen])
+    return {
+        "manifest": pd.concat([_identities(seen, folder), decided], axis=1),
+        "votes": pd.concat([ids, votes], axis=1),
+        "boxes": _boxes(seen),
+        "metadata": pd.concat([ids, known], axis=1),
+    }
+
+
+def summary(tables: dict[str, pd.DataFrame], bad: Sequence[Bad], rule: str) -> dict[str, Any]:
+    """Images, patients, images set aside, positives per official part and finding, and the readers' agreement."""
+    frame = tables["manifest"]
+    found = manifest.findings(frame)
+    read = tables["votes"].loc[frame["reader_trio"] != "", found]
+    result: dict[str, Any] = {
+        "rule": rule,
+        "images": len(frame),
+        "patients": int(frame["patient_id"].nunique()),
+        "quarantined": len(bad),
+        "positives": {
+            part or "all": {name: int(rows[name].sum()) for name in found}
+            for part, rows in frame.groupby("official_part", sort=True)
+        },
+    }
+    if len(read):
+        result["agreement"] = dict(zip(found, labels.agreement(read.to_numpy()), strict=True))
+    return result
+
+
+def _all(jobs: list[Job], workers: int | None) -> Iterator[tuple[dict[str, str], Fit] | str]:
+    with ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_parent) as pool:
+        try:
+            yield from track(pool.map(_convert, jobs, chunksize=16), "ingest", total=len(jobs))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _leave_interrupts_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _convert(job: Job) -> tuple[dict[str, str], Fit] | str:
+    """The image's facts and fit, or the reason why it can't be used."""
+    try:
+        content = job.source.read_bytes()
+        if hashlib.sha256(content).hexdigest() != job.sha256:
+            raise UnreadableError("its sha256 is not inventory.csv's; get it again, or run `dvc repro -f acquire`")
+        if job.source.suffix.lower() in DICOM:
+            grey, facts = dicom.decode(content)
+        else:
+            grey, facts = decode_picture(content), {}
+    except FileNotFoundError:
+        return "listed in inventory.csv, but missing"
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise what they like; one bad image must not end the run
+        return _reason(error)
+    square, where = fit(grey, job.size)
+    images.save(square, str(job.target))
+    return facts, where
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnreadableError):
+        return str(error)
+    return f"can't be decoded: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes ``folder``'s place if the block ends well."""
+    new = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _identities(seen: Sequence[Seen], folder: Path) -> pd.DataFrame:
+    """The manifest's fixed columns. Who has no patient id is a patient of his own."""
+    patients = [s.facts.get("patient_id") or s.record.image_id for s in seen]
+    rows = [
+        (r.image_id, (folder / f"{r.image_id}.png").as_posix(), patient, visit, r.part, "|".join(r.readers))
+        for r, patient, visit in zip((s.record for s in seen), patients, _visits(seen, patients), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=manifest.FIXED)
+
+
+def _visits(seen: Sequence[Seen], patients: list[str]) -> list[int]:
+    """The table's visit, or the image's place (from 0) among its patient's by date and study."""
+    order = sorted(range(len(seen)), key=lambda i: (seen[i].facts.get("order", ""), seen[i].record.image_id))
+    sorted_patients = pd.Series(patients).iloc[order]
+    place = sorted_patients.groupby(sorted_patients).cumcount()
+    return [int(s.facts.get("visit", place[i])) for i, s in enumerate(seen)]
+
+
+def _boxes(seen: Sequence[Seen]) -> pd.DataFrame:
+    rows = [
+        (s.record.image_id, box.finding, box.reader, *s.fit.box(box.corners)) for s in seen for box in s.record.boxes
+    ]
+    columns = ["image_id", "finding", "reader", "x_min", "y_min", "x_max", "y_max"]
+    return pd.DataFrame(rows, columns=columns).sort_values(columns, ignore_index=True)

@@ -1,0 +1,61 @@
+"""The few radiographs DreamBooth learns from, and the ordinary ones it must not forget."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from raremix.data.manifest import findings as findings_of
+from raremix.runtime.errors import UserError
+from raremix.runtime.seeds import generator
+
+
+def choose(
+    training: pd.DataFrame, votes: pd.DataFrame, finding: str, trial: int, count: int | None
+) -> pd.DataFrame:
+    """The ``count`` clearest of the ``training`` rows (manifest columns) that carry ``finding``; all if None.
+
+    Clear is what most readers marked, then what comes with the fewest other findings; ties are drawn by lot.
+
+    Raises:
+        UserError: there are fewer than ``count``.
+    """
+    candidates = training[training[finding] == 1].sort_values("image_id")
+    if len(candidates) < (count or 1):
+        raise UserError(
+            f"params.yaml, dreambooth.instances: {count or 1} asked for, but trial {trial} trains on {len(candidates)} "
+            f"images with {finding}; ask for fewer or raise study.shots"
+        )
+    order = pd.DataFrame(
+        {
+            "readers": -votes.set_index("image_id").loc[candidates["image_id"], finding].to_numpy(),
+            "others": candidates[findings_of(training)].sum(axis=1).to_numpy(),
+            "lot": generator("instances", finding, trial).permutation(len(candidates)),
+        },
+        index=candidates.index,
+    )
+    chosen = order.sort_values(["readers", "others", "lot"]).index[:count]
+    return candidates.loc[chosen]
+
+
+def ordinary(training: pd.DataFrame, votes: pd.DataFrame, trial: int, count: int) -> pd.DataFrame:
+    """``count`` of the ``training`` rows in which no reader marked anything, drawn for ``trial``.
+
+    Raises:
+        UserError: there are fewer than ``count``.
+    """
+    marked = votes.set_index("image_id")[findings_of(training)].any(axis=1)
+    normal = training[~training["image_id"].map(marked)].sort_values("image_id")
+    if len(normal) < count:
+        raise UserError(f"params.yaml, dreambooth.prior.images: {count} asked for, {len(normal)} normal images to train on")
+    drawn = generator("prior", trial).permutation(len(normal))[:count]
+    return normal.iloc[np.sort(drawn)]
+
+
+def box_masks(boxes: pd.DataFrame, images: pd.Series, finding: str, size: int) -> NDArray[np.float32]:
+    """1 inside any reader's box of ``finding``, else 0: ``[n, size, size]`` in the order of ``images``."""
+    masks = np.zeros((len(images), size, size), np.float32)
+    rows = {image: index for index, image in enumerate(images)}
+    for box in boxes[(boxes["finding"] == finding) & boxes["image_id"].isin(rows)].itertuples():
+        top, left = int(box.y_min), int(box.x_min)
+        masks[rows[box.image_id], top : int(np.ceil(box.y_max)), left : int(np.ceil(box.x_max))] = 1
+    return masks

@@ -1,0 +1,161 @@
+"""The training sets of the arms: ``image_id, file, source, weight`` and the task's findings.
+
+A classifier draws images with probability proportional to weight, the same number of steps for every arm.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from raremix.data.balance import needed, oversampled, stream_weights, undersampled
+from raremix.data.synthetic import Pool, negatives_of, positives
+from raremix.runtime.errors import UserError
+from raremix.runtime.seeds import generator
+
+__all__ = ["ARMS", "SYNTHETIC_ARMS", "Draw", "build", "needed", "reached"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One trial at one number of shots."""
+
+    real: pd.DataFrame  # the training rows: image_id, file and the task's findings
+    findings: list[str]  # the task's
+    pool: Pool  # empty if no arm of the study uses synthetic images
+    synthetic_share: float  # of a batch, in dreambooth_balanced
+    shots: int
+    trial: int
+
+    def rng(self, arm: str) -> np.random.Generator:
+        """Randomness of one arm of this draw."""
+        return generator("mix", arm, self.shots, self.trial)
+
+
+def build(arm: str, draw: Draw) -> pd.DataFrame:
+    """The training set of ``arm``, one of ``ARMS``.
+
+    Raises:
+        UserError: too few synthetic images, or a finding without a training image.
+    """
+    if empty := [finding for finding in draw.findings if not draw.real[finding].any()]:
+        raise UserError(
+            f"'{empty[0]}' has no training image at {draw.shots} shots of trial {draw.trial}; lower split.validation "
+            "or choose another finding"
+        )
+    return ARMS[arm](draw)[["image_id", "file", "source", "weight", *draw.findings]].reset_index(drop=True)
+
+
+def reached(arm: str, draw: Draw, rows: pd.DataFrame) -> pd.DataFrame:
+    """``shots, trial, arm, finding, rows, positives, prevalence``: rows that carry it, their weight, its share."""
+    marks = rows[draw.findings].to_numpy()
+    weighted = rows["weight"].to_numpy() @ marks
+    balance = {"finding": draw.findings, "rows": marks.sum(axis=0), "positives": weighted}
+    return pd.DataFrame(
+        {"shots": draw.shots, "trial": draw.trial, "arm": arm, **balance, "prevalence": weighted / rows["weight"].sum()}
+    )
+
+
+def _vanilla(draw: Draw) -> pd.DataFrame:
+    return draw.real.assign(source="real", weight=1.0)
+
+
+def _undersample(draw: Draw) -> pd.DataFrame:
+    return _vanilla(draw)[undersampled(_marks(draw.real, draw), draw.rng("undersample"))]
+
+
+def _oversample(draw: Draw) -> pd.DataFrame:
+    return _vanilla(draw).assign(weight=oversampled(_marks(draw.real, draw)))
+
+
+def _dreambooth_mix(draw: Draw) -> pd.DataFrame:
+    """The real images, and synthetic ones that fill each finding up to the most frequent one's count."""
+    return pd.concat([_vanilla(draw), *(_synthetic(chosen) for chosen in _filling(draw).values())])
+
+
+def _prior_only(draw: Draw) -> pd.DataFrame:
+    """dreambooth_mix, each synthetic image replaced by the one of its seed that was prompted without the finding."""
+    chosen = [negatives_of(draw.pool[finding], rows) for finding, rows in _filling(draw).items()]
+    return pd.concat([_vanilla(draw), *map(_synthetic, chosen)])
+
+
+def _shuffled(draw: Draw) -> pd.DataFrame:
+    """dreambooth_mix, the label vectors of its synthetic images permuted among them."""
+    mixed = _dreambooth_mix(draw).reset_index(drop=True)
+    rows = np.flatnonzero(mixed["source"] == "synthetic")
+    mixed.loc[rows, draw.findings] = mixed.loc[draw.rng("shuffled").permutation(rows), draw.findings].to_numpy()
+    return mixed
+
+
+def _dreambooth_balanced(draw: Draw) -> pd.DataFrame:
+    """Oversampled real images and a synthetic stream of the same prevalence: being synthetic tells nothing of a label.
+
+    Within the stream each checkpoint has the same ratio of positives to negatives.
+    """
+    real, share = _oversample(draw), draw.synthetic_share
+    prevalence = real["weight"].to_numpy() @ _marks(real, draw) / real["weight"].sum()
+    chosen = {finding: positives(draw.pool[finding]) for finding in draw.findings}
+    for finding, rows in chosen.items():
+        _enough(rows, 1, finding, draw)
+    try:
+        shares, rest = stream_weights([_marks(rows, draw) for rows in chosen.values()], prevalence)
+    except ValueError as error:
+        raise UserError(
+            f"dreambooth_balanced: no synthetic stream has the real prevalence at {draw.shots} shots of trial "
+            f"{draw.trial} ({error}); give the synthetic positives one finding each, or leave the arm out"
+        ) from None
+    stream = []
+    for part, (finding, rows) in zip(shares, chosen.items(), strict=True):
+        negatives = negatives_of(draw.pool[finding], rows)
+        stream.append(_synthetic(rows).assign(weight=part / len(rows)))
+        stream.append(_synthetic(negatives).assign(weight=rest * part / shares.sum() / len(negatives)))
+    mixed = pd.concat([real.assign(weight=real["weight"] / real["weight"].sum() * (1 - share)), *stream])
+    mixed.loc[mixed["source"] == "synthetic", "weight"] *= share
+    _check_prevalence(mixed, draw)
+    return mixed.assign(weight=mixed["weight"] * len(real))
+
+
+Arm = Callable[[Draw], pd.DataFrame]
+SYNTHETIC_ARMS: dict[str, Arm] = {
+    "dreambooth_mix": _dreambooth_mix,
+    "dreambooth_balanced": _dreambooth_balanced,
+    "prior_only": _prior_only,
+    "shuffled": _shuffled,
+}
+ARMS: dict[str, Arm] = {"vanilla": _vanilla, "undersample": _undersample, "oversample": _oversample} | SYNTHETIC_ARMS
+
+
+def _marks(rows: pd.DataFrame, draw: Draw) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
+    return rows[draw.findings].to_numpy(np.int64)
+
+
+def _synthetic(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(source="synthetic", weight=1.0)
+
+
+def _filling(draw: Draw) -> dict[str, pd.DataFrame]:
+    """By finding: the first of its synthetic positives, as many as it lacks."""
+    filling = {}
+    for finding, lacking in needed(draw.real[draw.findings]).items():
+        rows = positives(draw.pool[finding])
+        _enough(rows, lacking, finding, draw)
+        filling[finding] = rows.head(lacking)
+    return filling
+
+
+def _enough(rows: pd.DataFrame, least: int, finding: str, draw: Draw) -> None:
+    if len(rows) < least:
+        raise UserError(
+            f"data/synthetic/{finding}-{draw.shots}-{draw.trial}: {len(rows)} synthetic images of '{finding}', "
+            f"{least} needed; run `dvc repro synthesize`"
+        )
+
+
+def _check_prevalence(mixed: pd.DataFrame, draw: Draw) -> None:
+    real, synthetic = (
+        np.average(_marks(rows, draw), axis=0, weights=rows["weight"])
+        for rows in (mixed[mixed["source"] == source] for source in ("real", "synthetic"))
+    )
+    if not np.allclose(real, synthetic, rtol=0.01, atol=0):
+        raise AssertionError(f"dreambooth_balanced: prevalence {real} in real, {synthetic} in synthetic images")

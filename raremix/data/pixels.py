@@ -1,0 +1,83 @@
+"""Radiographs to square 8-bit pictures, and boxes along with them."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Grey = NDArray[np.float32]
+Corners = tuple[float, float, float, float]
+
+NEARLY_GREY = 8  # grey levels by which JPEG may part the channels of a grey picture
+
+
+class UnreadableError(Exception):
+    """Why an image is set aside."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How pixels of the original map to pixels of the square: ``x * scale_x + left``, ``y * scale_y + top``."""
+
+    scale_x: float
+    scale_y: float
+    left: int
+    top: int
+
+    def box(self, corners: Corners) -> Corners:
+        """``x_min, y_min, x_max, y_max`` in pixels of the square."""
+        x0, y0, x1, y1 = corners
+        x, y = self.scale_x, self.scale_y
+        return x0 * x + self.left, y0 * y + self.top, x1 * x + self.left, y1 * y + self.top
+
+
+def fit(image: Grey, size: int) -> tuple[NDArray[np.uint8], Fit]:
+    """``image [height, width]`` in 0..255, area-averaged to fit ``size`` and padded with zeros to ``[size, size]``."""
+    height, width = image.shape
+    longest = max(height, width)
+    wide, high = (max(1, round(side * size / longest)) for side in (width, height))
+    method = Image.Resampling.BOX if longest >= size else Image.Resampling.BILINEAR
+    small = np.asarray(Image.fromarray(image).resize((wide, high), method))
+    where = Fit(wide / width, high / height, (size - wide) // 2, (size - high) // 2)
+    square = np.zeros((size, size), np.uint8)
+    square[where.top : where.top + high, where.left : where.left + wide] = np.rint(small.clip(0, 255))
+    return square, where
+
+
+def stretch(values: NDArray[Any], low: float, high: float) -> Grey:
+    """``values`` with ``low`` at 0 and ``high`` at 255, clipped.
+
+    Raises:
+        UnreadableError: there is nothing between the two.
+    """
+    if not high > low:
+        raise UnreadableError("every pixel has the same value")
+    return ((values.astype(np.float32) - low) * (255 / (high - low))).clip(0, 255).astype(np.float32)
+
+
+def robust(values: NDArray[Any]) -> Grey:
+    """``values`` in 0..255 between their percentiles 0.5 and 99.5, or between the extremes if these are one value."""
+    low, high = np.percentile(values, (0.5, 99.5))
+    return stretch(values, low, high) if high > low else stretch(values, values.min(), values.max())
+
+
+def decode_picture(content: bytes) -> Grey:
+    """PNG or JPEG as grey ``[height, width]`` in 0..255; what has more than 8 bits is stretched.
+
+    Raises:
+        UnreadableError: several frames, real colours, or one value everywhere.
+    """
+    with Image.open(io.BytesIO(content)) as image:
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            raise UnreadableError(f"{frames} frames; only single images are read")
+        if image.mode.startswith(("I", "F")):
+            return robust(np.asarray(image))
+        channels = np.asarray(image.convert("RGB"), np.float32)
+    if np.ptp(channels, axis=2).max() > NEARLY_GREY:
+        raise UnreadableError("a colour image; only grey radiographs are read")
+    if np.ptp(channels) == 0:
+        raise UnreadableError("every pixel has the same value")
+    return np.asarray(channels.mean(axis=2))

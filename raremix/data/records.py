@@ -1,0 +1,106 @@
+"""What a reader of some data set's layout hands to ingest, and the files it may read."""
+
+import csv
+import hashlib
+import io
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from raremix.runtime.errors import UserError
+
+DICOM = (".dicom", ".dcm")
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class Box:
+    """A reader's rectangle around a finding, in pixels of the original image."""
+
+    finding: str
+    reader: str  # '' for a consensus
+    corners: tuple[float, float, float, float]  # x_min, y_min, x_max, y_max
+
+
+@dataclass(frozen=True)
+class Record:
+    """One labelled image."""
+
+    image_id: str
+    path: str  # relative to the root of the data
+    part: str  # the official part: train, test or ''
+    votes: dict[str, int]  # by finding: how many readers marked it
+    readers: tuple[str, ...] = ("",)  # sorted; one without a name for consensus or table labels
+    boxes: tuple[Box, ...] = ()
+    facts: dict[str, str] = field(default_factory=dict)  # what a table knows; it overrules the image's header
+
+
+@dataclass(frozen=True)
+class Bad:
+    """An image set aside."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as its layout's reader found it."""
+
+    findings: list[str]
+    records: list[Record]
+    bad: list[Bad]
+
+
+def read_inventory(path: Path) -> dict[str, str]:
+    """SHA-256 by path (relative to the data's root) from an ``inventory.csv`` that acquire wrote.
+
+    Raises:
+        UserError: it is missing or lacks a column.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: the inventory is missing; run `dvc repro acquire`")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"path", "sha256"} <= rows[0].keys():
+        raise UserError(f"{path}: no rows or no columns 'path' and 'sha256'; run `dvc repro acquire`")
+    return {row["path"]: row["sha256"] for row in rows}
+
+
+def read_labels(root: Path, name: str, inventory: dict[str, str]) -> pd.DataFrame:
+    """The CSV ``name`` under ``root`` as strings; its bytes must be those that acquire saw.
+
+    Raises:
+        UserError: it is missing, changed since, or not a table.
+    """
+    file = root / name
+    if name not in inventory or not file.is_file():
+        raise UserError(f"{file}: missing, or not in inventory.csv; check data.root and run `dvc repro -f acquire`")
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != inventory[name]:
+        raise UserError(f"{file}: changed since acquire listed it; run `dvc repro -f acquire`")
+    try:
+        return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not a table ({error}); mend it and run `dvc repro -f acquire`") from None
+
+
+def zero_or_one(values: pd.Series, file: Path) -> "pd.Series[int]":
+    """A column of '0', '1', '0.0', '1.0' as integers.
+
+    Raises:
+        UserError: names the file, row and column of another value.
+    """
+    marks = values.map({"0": 0, "1": 1, "0.0": 0, "1.0": 1})
+    if marks.isna().any():
+        row = int(marks.isna().to_numpy().argmax())
+        raise UserError(f"{file}, row {row + 2}, column '{values.name}': '{values.iloc[row]}' is neither 0 nor 1")
+    return marks.astype(int)
+
+
+def check_id(image_id: str, file: Path, row: int) -> None:
+    """Refuse an image id that can't be a file's name; ``row`` counts from 0."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", image_id):
+        raise UserError(f"{file}, row {row + 2}: image id '{image_id}' is not of letters, digits, '.', '_' and '-'")

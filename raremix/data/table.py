@@ -1,0 +1,132 @@
+"""A folder of images with a ``manifest.csv``: a row per image, 0/1 columns of findings, optional patient and boxes."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raremix.data.records import DICOM, PICTURES, Bad, Box, Record, Source, check_id, read_labels, zero_or_one
+from raremix.runtime.errors import UserError
+
+TABLE, BOXES = "manifest.csv", "boxes.csv"
+NEEDED = ("image_id", "file")
+OPTIONAL = ("patient_id", "visit", "part", "view", "sex")
+FACTS = ("patient_id", "visit", "view", "sex")
+
+
+def read(
+    root: Path, inventory: dict[str, str], columns: Mapping[str, str], findings: Mapping[str, Sequence[str]]
+) -> Source:
+    """The images that ``root/manifest.csv`` lists; a listed image that is not there is ``bad``.
+
+    ``columns`` maps our names (``image_id, file``; if wanted ``patient_id, visit, part, view, sex``) to the table's.
+    ``findings`` maps a slug to the table's columns that mean it: any of them makes the label. A source may also be
+    a name that only ``boxes.csv`` (``image_id, finding, x, y, w, h`` in pixels of the image) uses.
+
+    Raises:
+        UserError: names the key, or the file and row, that is wrong.
+    """
+    table, file = read_labels(root, TABLE, inventory), root / TABLE
+    _check_columns(table, columns, file)
+    _check_ids(table[columns["image_id"]], file)
+    drawn = _drawn(root, inventory)
+    votes = _votes(table, findings, set(drawn["finding"]), file)
+    boxes = _boxes(drawn, findings, set(table[columns["image_id"]]), root / BOXES)
+    records = [
+        _record(row, columns, counts, boxes)
+        for row, counts in zip(table.to_dict("records"), votes.to_dict("records"), strict=True)
+    ]
+    absent = [Bad(r.path, f"listed in {TABLE}, but missing") for r in records if r.path not in inventory]
+    return Source(list(findings), [r for r in records if r.path in inventory], absent)
+
+
+def _check_columns(table: pd.DataFrame, columns: Mapping[str, str], file: Path) -> None:
+    for name in NEEDED:
+        if name not in columns:
+            raise UserError(
+                f"params.yaml, ingest.columns: '{name}' is missing; name the column of {file} that holds it"
+            )
+    choice = NEEDED + OPTIONAL
+    for name, column in columns.items():
+        if name not in choice:
+            raise UserError(f"params.yaml, ingest.columns: unknown '{name}'; choose among {', '.join(choice)}")
+        if column not in table:
+            raise UserError(f"{file}: no column '{column}', which params.yaml, ingest.columns.{name} names")
+    for row, path in enumerate(table[columns["file"]]):
+        if not path.lower().endswith(DICOM + PICTURES):
+            raise UserError(f"{file}, row {row + 2}: '{path}' is no image file ({', '.join(DICOM + PICTURES)})")
+    for row, visit in enumerate(table[columns["visit"]] if "visit" in columns else ()):
+        if not visit.isdecimal():
+            raise UserError(f"{file}, row {row + 2}, column '{columns['visit']}': '{visit}' is no whole number")
+    for row, part in enumerate(table[columns["part"]] if "part" in columns else ()):
+        if part not in ("train", "test"):
+            raise UserError(f"{file}, row {row + 2}, column '{columns['part']}': '{part}' is neither train nor test")
+
+
+def _check_ids(ids: "pd.Series[str]", file: Path) -> None:
+    for row, image_id in enumerate(ids):
+        check_id(image_id, file, row)
+    if ids.duplicated().any():
+        row = int(ids.duplicated().to_numpy().argmax())
+        raise UserError(f"{file}, row {row + 2}: image id '{ids.iloc[row]}' is there twice; remove one")
+
+
+def _votes(table: pd.DataFrame, findings: Mapping[str, Sequence[str]], boxed: set[str], file: Path) -> pd.DataFrame:
+    if not findings:
+        raise UserError(f"params.yaml, ingest.findings: empty; map slugs to columns of {file}, e.g. edema: [Edema]")
+    votes = {}
+    for finding, sources in findings.items():
+        for source in sources:
+            if source not in table and source not in boxed:
+                raise UserError(f"{file}: no column '{source}', which params.yaml, ingest.findings.{finding} names")
+        marks = [zero_or_one(table[source], file) for source in sources if source in table]
+        if not marks:
+            raise UserError(f"params.yaml, ingest.findings.{finding}: no column of {file} among its sources")
+        votes[finding] = pd.concat(marks, axis=1).max(axis=1)
+    return pd.DataFrame(votes)
+
+
+def _record(
+    row: Mapping[Any, Any], columns: Mapping[str, str], votes: Mapping[Any, int], boxes: Mapping[str, list[Box]]
+) -> Record:
+    known = {name: row[columns[name]] for name in columns}
+    return Record(
+        image_id=known["image_id"],
+        path=known["file"],
+        part=known.get("part", ""),
+        votes=dict(votes),
+        boxes=tuple(boxes.get(known["image_id"], ())),
+        facts={name: known[name] for name in FACTS if name in known},
+    )
+
+
+def _drawn(root: Path, inventory: dict[str, str]) -> pd.DataFrame:
+    names = ["image_id", "finding", "x", "y", "w", "h"]
+    drawn = read_labels(root, BOXES, inventory) if BOXES in inventory else pd.DataFrame(columns=names, dtype=str)
+    if missing := [name for name in names if name not in drawn]:
+        raise UserError(f"{root / BOXES}: no column {', '.join(missing)}; its header must be {','.join(names)}")
+    return drawn
+
+
+def _boxes(
+    drawn: pd.DataFrame, findings: Mapping[str, Sequence[str]], images: set[str], file: Path
+) -> dict[str, list[Box]]:
+    """Boxes of the mapped findings by image; those of other findings are left out."""
+    slugs = {source: finding for finding, sources in findings.items() for source in sources}
+    boxes = defaultdict(list)
+    for number, row in enumerate(drawn.to_dict("records")):
+        if row["image_id"] not in images:
+            raise UserError(f"{file}, row {number + 2}: unknown image '{row['image_id']}'; remove the row")
+        if row["finding"] in slugs:
+            x, y, w, h = _numbers((row[c] for c in "xywh"), file, number)
+            boxes[row["image_id"]].append(Box(slugs[row["finding"]], "", (x, y, x + w, y + h)))
+    return boxes
+
+
+def _numbers(values: Iterable[str], file: Path, row: int) -> list[float]:
+    try:
+        return [float(value) for value in values]
+    except ValueError:
+        raise UserError(f"{file}, row {row + 2}: x, y, w or h is no number; correct it") from None

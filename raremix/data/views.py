@@ -1,0 +1,26 @@
+"""Random views of radiographs: small rotations, shifts and zooms. Never a flip: the heart is on the left."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Views:
+    """The largest change of a view."""
+
+    rotation: float  # degrees
+    shift: float  # share of the image's side
+    zoom: float  # natural logarithm of the factor
+
+
+def affine(images: torch.Tensor, views: Views, random: torch.Generator) -> torch.Tensor:
+    """A random view of each of ``images [n, channels, side, side]``, black (0) where nothing was seen."""
+    angle, zoom, right, down = (2 * torch.rand(4, len(images), generator=random) - 1).double()
+    angle, scale = angle * math.radians(views.rotation), torch.exp(zoom * views.zoom)
+    cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
+    rows = [torch.stack(row, 1) for row in ((cosine, -sine, 2 * views.shift * right), (sine, cosine, 2 * views.shift * down))]
+    grid = functional.affine_grid(torch.stack(rows, 1).to(images), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -1,0 +1,158 @@
+"""VinDr-CXR on disk: PhysioNet's tree (three readers an image in train, a consensus in test) and Kaggle's train.csv."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pandas as pd
+
+from raremix.data.findings import NAMES, slug
+from raremix.data.records import Bad, Box, Record, Source, check_id, read_labels, zero_or_one
+from raremix.runtime.errors import UserError
+
+FINDINGS = tuple(map(slug, NAMES))
+# PhysioNet lists 22 local findings; Kaggle's release counts these eight as "Other lesion", and so do we.
+OTHER_LESIONS = (
+    "clavicle_fracture", "edema", "emphysema", "enlarged_pa", "lung_cavity", "lung_cyst", "mediastinal_shift",
+    "rib_fracture",
+)  # fmt: skip
+# Impressions of the whole image, which the study does not use.
+GLOBAL = ("copd", "lung_tumor", "pneumonia", "tuberculosis", "other_disease", "other_diseases", "no_finding")
+CORNERS = ["x_min", "y_min", "x_max", "y_max"]
+
+
+def read(root: Path, inventory: dict[str, str]) -> Source:
+    """The labelled images under ``root``; those without a label row are ``bad``.
+
+    Raises:
+        UserError: names file and row of an unknown image, a reader's second row, an unknown finding or a bad value.
+    """
+    kaggle = "train.csv" in inventory and "annotations/image_labels_train.csv" not in inventory
+    if kaggle:
+        parts = {"train": ("train.csv", "train.csv")}
+    else:
+        parts = {
+            part: (f"annotations/image_labels_{part}.csv", f"annotations/annotations_{part}.csv")
+            for part in ("train", "test")
+        }
+    records: list[Record] = []
+    bad: list[Bad] = []
+    for part, (labels, boxes) in parts.items():
+        paths = _images(inventory, part, root)
+        marks = _kaggle_marks(root, labels, inventory) if kaggle else _marks(root, labels, inventory)
+        _check_images(marks, paths, root / labels)
+        marked = _boxes(root, boxes, inventory, paths)
+        found = _records(marks, paths, part, marked)
+        records += found
+        bad += [Bad(paths[i], f"no row in {labels}") for i in sorted(paths.keys() - {r.image_id for r in found})]
+    return Source(list(FINDINGS), records, bad)
+
+
+def finding(name: str, file: Path, where: str) -> str | None:
+    """One of the fourteen findings' slugs for a spelling in a file, or None for an impression of the whole image.
+
+    Raises:
+        UserError: the name is none of VinDr-CXR's.
+    """
+    word = slug(name)
+    if word in FINDINGS:
+        return word
+    if word in OTHER_LESIONS:
+        return "other_lesion"
+    if word in GLOBAL:
+        return None
+    raise UserError(f"{file}, {where}: '{name}' is no finding of VinDr-CXR; correct its spelling")
+
+
+def _images(inventory: dict[str, str], part: str, root: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path in inventory:
+        if match := re.fullmatch(rf"{part}/([^/]+)\.(?:dicom|dcm)", path):
+            if match[1] in found:
+                raise UserError(f"{root}: image '{match[1]}' is there twice, {found[match[1]]} and {path}; remove one")
+            found[match[1]] = path
+    if not found:
+        raise UserError(f"{root}: no image {part}/<image_id>.dicom; is data.root VinDr-CXR's own directory?")
+    return found
+
+
+def _table(root: Path, name: str, inventory: dict[str, str]) -> pd.DataFrame:
+    """A label file with its reader column named ``reader``: 'rad_id', 'rad_ID' or, in a consensus, absent."""
+    table = read_labels(root, name, inventory)
+    table = table.rename(columns={c: "reader" for c in table.columns if c.lower() == "rad_id"})
+    if "image_id" not in table:
+        raise UserError(f"{root / name}: no column 'image_id'; its header must be VinDr-CXR's")
+    return table if "reader" in table else table.assign(reader="")
+
+
+def _marks(root: Path, name: str, inventory: dict[str, str]) -> pd.DataFrame:
+    """A row per image and reader: ``image_id, reader`` and 0/1 columns of the fourteen findings."""
+    table, file = _table(root, name, inventory), root / name
+    sources = defaultdict(list)
+    for column in table.columns.drop(["image_id", "reader"]):
+        sources[finding(column, file, "header")].append(column)
+    if missing := [f for f in FINDINGS if f not in sources]:
+        raise UserError(f"{file}: no column for {', '.join(missing)}; its header must be VinDr-CXR's")
+    doubled = table.duplicated(["image_id", "reader"])
+    if doubled.any():
+        row = int(doubled.to_numpy().argmax())
+        image, reader = table["image_id"].iloc[row], table["reader"].iloc[row] or "the consensus"
+        raise UserError(f"{file}, row {row + 2}: a second row of {reader} for image '{image}'; remove one")
+    marks = {f: pd.concat([zero_or_one(table[c], file) for c in sources[f]], axis=1).max(axis=1) for f in FINDINGS}
+    return pd.concat([table[["image_id", "reader"]], pd.DataFrame(marks)], axis=1)
+
+
+def _kaggle_marks(root: Path, name: str, inventory: dict[str, str]) -> pd.DataFrame:
+    table, file = _classes(root, name, inventory), root / name
+    marks = pd.DataFrame({f: (table["finding"] == f).astype(int) for f in FINDINGS})
+    _check_readers(table, file)
+    return pd.concat([table[["image_id", "reader"]], marks], axis=1).groupby(["image_id", "reader"]).max().reset_index()
+
+
+def _check_readers(table: pd.DataFrame, file: Path) -> None:
+    if (table["reader"] == "").any():
+        row = int((table["reader"] == "").to_numpy().argmax())
+        raise UserError(f"{file}, row {row + 2}: no reader; the column 'rad_id' must be filled")
+
+
+def _classes(root: Path, name: str, inventory: dict[str, str]) -> pd.DataFrame:
+    table, file = _table(root, name, inventory), root / name
+    if missing := [c for c in ("class_name", *CORNERS) if c not in table]:
+        raise UserError(f"{file}: no column {', '.join(missing)}; its header must be VinDr-CXR's")
+    rows = table["class_name"].drop_duplicates()
+    known = {name: finding(name, file, f"row {row + 2}") for row, name in zip(rows.index, rows, strict=True)}
+    return table.assign(finding=table["class_name"].map(known))
+
+
+def _boxes(root: Path, name: str, inventory: dict[str, str], images: dict[str, str]) -> dict[str, list[Box]]:
+    table, file = _classes(root, name, inventory), root / name
+    _check_images(table, images, file)
+    drawn = table[table["finding"].notna() & (table["x_min"] != "")]
+    corners = drawn[CORNERS].apply(pd.to_numeric, errors="coerce")
+    if corners.isna().any(axis=None):
+        row = corners.index[int(corners.isna().any(axis=1).to_numpy().argmax())]
+        raise UserError(f"{file}, row {row + 2}: a box's corner is no number; correct it or leave all four empty")
+    boxes = defaultdict(list)
+    columns = (drawn["image_id"], drawn["finding"], drawn["reader"], corners.to_numpy())
+    for image, what, reader, (x0, y0, x1, y1) in zip(*columns, strict=True):
+        boxes[image].append(Box(what, reader, (float(x0), float(y0), float(x1), float(y1))))
+    return boxes
+
+
+def _check_images(table: pd.DataFrame, images: dict[str, str], file: Path) -> None:
+    unknown = ~table["image_id"].isin(images.keys())
+    if unknown.any():
+        row = int(unknown.to_numpy().argmax())
+        image = table["image_id"].iloc[row]
+        raise UserError(f"{file}, row {row + 2}: unknown image '{image}'; add its DICOM file or remove the row")
+
+
+def _records(marks: pd.DataFrame, paths: dict[str, str], part: str, boxes: dict[str, list[Box]]) -> list[Record]:
+    votes = marks.groupby("image_id")[list(FINDINGS)].sum()
+    readers = {image: tuple(sorted(names)) for image, names in marks.groupby("image_id")["reader"]}
+    records = []
+    for row, (image, counts) in enumerate(zip(votes.index, votes.to_numpy().tolist(), strict=True)):
+        check_id(image, Path(part), row)
+        found = dict(zip(FINDINGS, counts, strict=True))
+        records.append(Record(image, paths[image], part, found, readers[image], tuple(boxes.get(image, ()))))
+    return records

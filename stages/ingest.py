@@ -1,0 +1,54 @@
+"""Images and labels of a data set to the pipeline's own form.
+
+In: the files under data.root (for the phantom: data/raw) that data/raw/inventory.csv lists.
+Out: data/images/<image_id>.png, data/{manifest,votes,boxes,metadata,quarantine}.csv, metrics/ingest/summary.json.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from raremix.data import ingest as room
+from raremix.data import table, vindr
+from raremix.data.manifest import write_csv
+from raremix.data.records import read_inventory
+from stages.cli import run
+from stages.sections import Data
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """How images and votes are read."""
+
+    size: int  # pixels a side
+    rule: Literal["any", "majority", "unanimous"]  # of an image's readers
+    max_bad: float  # share of the images that may be set aside
+    columns: dict[str, str]  # layout table only: image_id, file, patient_id, visit, part, view, sex -> its column
+    findings: dict[str, list[str]]  # layout table only: slug -> its columns, any of which makes the label
+
+
+def ingest(data: Data, ingest: Ingest, raw: Path, images: Path, tables: Path, metrics: Path) -> None:
+    """Convert every image to PNG, decide the labels, and write the manifest."""
+    root = raw if data.layout == "phantom" else Path(data.root)
+    inventory = read_inventory(raw / "inventory.csv")
+    if data.layout == "table":
+        source = table.read(root, inventory, ingest.columns, ingest.findings)
+    else:
+        source = vindr.read(root, inventory)
+    seen, bad = room.convert(source.records, root, inventory, images, ingest.size)
+    bad = sorted([*source.bad, *bad], key=lambda b: b.path)
+    quarantine = tables / "quarantine.csv"
+    write_csv(pd.DataFrame([(b.path, b.reason) for b in bad], columns=["path", "reason"]), quarantine)
+    room.check_bad(seen, bad, ingest.max_bad, quarantine)
+    written = room.tables(seen, source.findings, ingest.rule, images)
+    for name, frame in written.items():
+        write_csv(frame, tables / f"{name}.csv", float_format="%.2f")
+    metrics.mkdir(parents=True, exist_ok=True)
+    (metrics / "summary.json").write_text(json.dumps(room.summary(written, bad, ingest.rule), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run(ingest)

@@ -1,0 +1,140 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from vindr_tree import picture, write_dicom
+
+from raremix.data.dicom import decode
+from raremix.data.pixels import UnreadableError, decode_picture, fit
+
+
+@pytest.fixture
+def read(tmp_path):
+    def _read(pixels, **tags):
+        write_dicom(tmp_path / "x.dicom", pixels, **tags)
+        return decode((tmp_path / "x.dicom").read_bytes())
+
+    return _read
+
+
+def test_window_maps_its_ends_to_black_and_white(read):
+    pixels = np.array([[0, 1000], [2000, 4000]])
+    grey, _ = read(pixels, WindowCenter=1500, WindowWidth=1001)
+    assert grey[0, 0] == 0
+    assert grey[1, 1] == 255
+    assert grey[1, 0] == 255
+    assert grey[0, 1] == pytest.approx(0, abs=0.3)
+
+
+def test_a_window_wider_than_the_pixels_leaves_them_in_its_middle(read):
+    grey, _ = read(np.array([[1000, 3000]]), WindowCenter=2000, WindowWidth=8001)
+    assert grey[0] == pytest.approx([255 * 0.375, 255 * 0.625], abs=0.1)
+
+
+def test_rescale_comes_before_the_window(read):
+    plain, _ = read(picture(0), WindowCenter=2000, WindowWidth=2001)
+    scaled, _ = read(picture(0), WindowCenter=4100, WindowWidth=4001, RescaleSlope=2, RescaleIntercept=100)
+    assert np.abs(plain - scaled).max() < 0.2
+
+
+def test_without_a_window_percentiles_are_black_and_white(read):
+    pixels = np.full((100, 100), 500)
+    pixels[50:] = 900
+    pixels[0, 0], pixels[-1, -1] = 0, 4000
+    grey, _ = read(pixels)
+    assert grey[10, 10] == 0
+    assert grey[60, 60] == 255
+
+
+def test_monochrome1_shows_the_same_as_its_inverse_in_monochrome2(read):
+    window = {"WindowCenter": 2047.5, "WindowWidth": 4096}
+    plain, _ = read(picture(0), **window)
+    inverse, _ = read(4095 - picture(0), kind="MONOCHROME1", **window)
+    assert plain == pytest.approx(inverse, abs=0.1)
+    assert plain[-1, -1] > 200
+
+
+@pytest.mark.parametrize("bits", [12, 14, 16])
+def test_depth_does_not_change_the_picture(read, bits):
+    top = 2**bits - 1
+    grey, _ = read(
+        np.array([[0, top // 2], [top // 4, top]]), bits=bits, WindowCenter=(top + 1) / 2, WindowWidth=top + 1
+    )
+    assert grey.ravel() == pytest.approx([0, 127.5, 63.75, 255], abs=0.3)
+
+
+def test_facts_are_the_known_words_and_numbers_only(read):
+    _, facts = read(
+        picture(0), PatientID="p7", PatientName="Doe^Jane", ViewPosition="AP", PatientSex="F", ExposureIndex="312.5",
+        BodyPartThickness="241", DistanceSourceToDetector="1800", ImageComments="Tubes no; leads, PACEMAKER, Jane Doe",
+    )  # fmt: skip
+    assert facts.pop("order")
+    assert facts == {
+        "patient_id": "p7", "view": "AP", "sex": "F", "exposure_index": "312.5", "body_thickness": "241",
+        "source_distance": "1800", "devices": "pacemaker|leads",
+    }  # fmt: skip
+
+
+def test_order_sorts_by_date_then_time_then_number(read):
+    studies = [
+        ("20200101", "093000.5", "1"),
+        ("20200101", "183000", "1"),
+        ("20200102", "0700", "2"),
+        ("20200102", "0700", "10"),
+    ]
+    orders = [read(picture(0), StudyDate=d, StudyTime=t, StudyID=n)[1]["order"] for d, t, n in studies]
+    assert orders == sorted(orders)
+    assert len(set(orders)) == 4
+
+
+def test_an_empty_header_has_empty_facts(read):
+    _, facts = read(picture(0), ViewPosition="LATERAL", PatientSex="O")
+    assert {value for name, value in facts.items() if name != "order"} == {""}
+
+
+def test_frames_and_flat_images_are_refused_with_a_reason(read):
+    with pytest.raises(UnreadableError, match="3 frames"):
+        read(np.stack([picture(0)] * 3))
+    with pytest.raises(UnreadableError, match="same value"):
+        read(np.full((8, 8), 9), WindowCenter=5, WindowWidth=10)
+    with pytest.raises(UnreadableError, match="colour image"):
+        read(picture(0), kind="PALETTE COLOR")
+
+
+def png(array, mode=None):
+    buffer = io.BytesIO()
+    Image.fromarray(array, mode).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_pictures_keep_grey_levels_and_refuse_colour():
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert np.array_equal(decode_picture(png(grey)), grey)
+    assert np.array_equal(decode_picture(png(np.stack([grey] * 3, 2))), grey)
+    with pytest.raises(UnreadableError, match="colour"):
+        decode_picture(png(np.stack([grey, grey.T, grey], 2)))
+
+
+def test_a_16_bit_picture_is_stretched():
+    grey = decode_picture(png(np.linspace(100, 60000, 10000).astype(np.uint16).reshape(100, 100)))
+    assert (grey.min(), grey.max()) == (0, 255)
+    assert grey[50, 0] == pytest.approx(128, abs=2)
+
+
+def test_fit_averages_areas_pads_with_zeros_and_takes_boxes_along():
+    image = np.zeros((40, 20), np.float32)
+    image[::2] = 200
+    square, where = fit(image, 10)
+    assert square.shape == (10, 10)
+    assert square.dtype == np.uint8
+    assert not square[:, :2].any()
+    assert not square[:, 7:].any()
+    assert set(np.unique(square[:, 2:7])) == {100}
+    assert where.box((0, 0, 20, 40)) == (2, 0, 7, 10)
+
+
+def test_fit_enlarges_what_is_smaller():
+    square, where = fit(np.full((4, 8), 50, np.float32), 16)
+    assert np.array_equal(np.unique(square[4:12]), [50])
+    assert where.box((0, 0, 8, 4)) == (0, 4, 16, 12)

@@ -1,0 +1,116 @@
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from vindr_tree import write_inventory
+
+from raremix.data.manifest import read_manifest
+from raremix.runtime.errors import UserError
+from stages.ingest import Ingest, ingest
+from stages.sections import Data
+
+COLUMNS = {"image_id": "id", "file": "path", "patient_id": "who", "visit": "follow_up", "view": "view", "sex": "sex"}
+FINDINGS = {"nodule_mass": ["Nodule", "Mass"], "infiltration": ["Infiltration", "Infiltrate"]}
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "root"
+    (root / "images").mkdir(parents=True)
+    for i in range(3):
+        grey = (np.arange(1200).reshape(40, 30) % 200 + i).astype(np.uint8)
+        Image.fromarray(grey).save(root / "images" / f"{i}.png")
+    frame = pd.DataFrame(
+        {
+            "id": ["x0", "x1", "x2"], "path": [f"images/{i}.png" for i in range(3)], "who": [7, 7, 8],
+            "follow_up": [0, 4, 0], "view": "PA", "sex": ["F", "F", "M"], "Nodule": [0, 1, 0], "Mass": [1, 1, 0],
+            "Infiltration": [0, 0, 1],
+        }
+    )  # fmt: skip
+    frame.to_csv(root / "manifest.csv", index=False)
+    boxes = [("x2", "Infiltrate", 3, 4, 10, 20), ("x1", "Mass", 0, 0, 30, 40), ("x0", "Hernia", 1, 1, 2, 2)]
+    pd.DataFrame(boxes, columns=["image_id", "finding", "x", "y", "w", "h"]).to_csv(root / "boxes.csv", index=False)
+    return root
+
+
+def run(root, columns=COLUMNS, findings=FINDINGS, max_bad=0.0):
+    out = root.parent / "out"
+    write_inventory(root, out / "raw" / "inventory.csv")
+    section = Ingest(size=20, rule="majority", max_bad=max_bad, columns=columns, findings=findings)
+    ingest(Data(str(root), "table"), section, out / "raw", out / "images", out, out / "metrics")
+    return read_manifest(out / "manifest.csv").set_index("image_id")
+
+
+def edit(root, name, **values):
+    pd.read_csv(root / name, dtype=str).assign(**values).to_csv(root / name, index=False)
+
+
+def test_sources_are_joined_by_or(table):
+    frame = run(table)
+    assert frame["nodule_mass"].tolist() == [1, 1, 0]
+    assert frame["infiltration"].tolist() == [0, 0, 1]
+    assert frame["patient_id"].tolist() == ["7", "7", "8"]
+    assert frame["visit"].tolist() == [0, 4, 0]
+    assert set(frame["official_part"] + frame["reader_trio"]) == {""}
+
+
+def test_boxes_of_mapped_findings_are_scaled(table):
+    run(table)
+    boxes = pd.read_csv(table.parent / "out" / "boxes.csv", keep_default_na=False)
+    assert boxes.to_numpy().tolist() == [
+        ["x1", "nodule_mass", "", 2.0, 0.0, 17.0, 20.0],
+        ["x2", "infiltration", "", 3.5, 2.0, 8.5, 12.0],
+    ]
+
+
+def test_view_and_sex_are_metadata(table):
+    run(table)
+    metadata = pd.read_csv(table.parent / "out" / "metadata.csv", keep_default_na=False)
+    assert metadata[["view", "sex"]].to_numpy().tolist() == [["PA", "F"], ["PA", "F"], ["PA", "M"]]
+
+
+def test_without_patient_column_everyone_is_himself(table):
+    frame = run(table, columns={"image_id": "id", "file": "path"})
+    assert frame["patient_id"].tolist() == ["x0", "x1", "x2"]
+
+
+def test_a_listed_image_that_is_missing_is_set_aside(table):
+    (table / "images" / "1.png").unlink()
+    assert list(run(table, max_bad=0.5).index) == ["x0", "x2"]
+    with pytest.raises(UserError, match=r"images/1.png: listed in manifest.csv, but missing"):
+        run(table)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"columns": {"image_id": "id"}}, r"ingest.columns: 'file' is missing"),
+        ({"columns": COLUMNS | {"age": "age"}}, r"ingest.columns: unknown 'age'"),
+        ({"columns": COLUMNS | {"sex": "gender"}}, r"no column 'gender', which params.yaml, ingest.columns.sex"),
+        ({"findings": {"hernia": ["Hernai"]}}, r"no column 'Hernai', which params.yaml, ingest.findings.hernia"),
+        ({"findings": {"hernia": ["Hernia"]}}, r"ingest.findings.hernia: no column"),
+        ({"findings": {}}, r"ingest.findings: empty"),
+    ],
+)
+def test_params_that_do_not_fit_the_table_are_named(table, arguments, message):
+    with pytest.raises(UserError, match=message):
+        run(table, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("manifest.csv", {"id": ["x0", "x1", "x1"]}, r"manifest.csv, row 4: image id 'x1' is there twice"),
+        ("manifest.csv", {"id": ["x0", "../x", "x2"]}, r"manifest.csv, row 3: image id '../x'"),
+        ("manifest.csv", {"Mass": ["1", "1", "?"]}, r"manifest.csv, row 4, column 'Mass': '\?'"),
+        ("manifest.csv", {"path": ["images/0.png", "notes.txt", "images/2.png"]}, r"row 3: 'notes.txt' is no image"),
+        ("manifest.csv", {"follow_up": ["0", "one", "0"]}, r"row 3, column 'follow_up': 'one'"),
+        ("boxes.csv", {"image_id": ["x2", "who", "x0"]}, r"boxes.csv, row 3: unknown image 'who'"),
+        ("boxes.csv", {"w": ["wide", "1", "1"]}, r"boxes.csv, row 2: x, y, w or h"),
+    ],
+)
+def test_rows_that_are_wrong_are_named(table, name, values, message):
+    edit(table, name, **values)
+    with pytest.raises(UserError, match=message):
+        run(table)
