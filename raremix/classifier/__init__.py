@@ -1,0 +1,1 @@
+"""The multi-label classifier under study: model, augmentation, training, prediction."""

@@ -1,0 +1,71 @@
+"""The classifier: a torchvision network by name, with one logit a finding, for grey images."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import nn
+
+from raremix.runtime.device import seeded
+from raremix.runtime.errors import UserError
+
+Start = Literal["corpus", "imagenet", "random"]
+
+
+def build(name: str, outputs: int) -> nn.Module:
+    """A torchvision classification network with ``outputs`` logits and random weights, the same at each call.
+
+    Raises:
+        UserError: torchvision has no network of that name.
+    """
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise UserError(f"params.yaml, model: torchvision has no classifier '{name}'; try resnet18 or resnet50")
+    torch.manual_seed(0)
+    return torchvision.models.get_model(name, weights=None, num_classes=outputs)
+
+
+def imagenet(name: str, outputs: int) -> nn.Module:
+    """The same with torchvision's ImageNet weights, but for the last layer.
+
+    Raises:
+        UserError: the weights can't be had.
+    """
+    model = build(name, outputs)
+    try:
+        weights = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
+    except OSError as error:
+        raise UserError(f"params.yaml, backbone.start: ImageNet weights of {name} can't be downloaded ({error})") from None
+    _load_all_but_last(model, weights)
+    return model
+
+
+def from_backbone(name: str, outputs: int, backbone: Path, *seed: object) -> nn.Module:
+    """A network that starts from the file ``backbone``, its last layer drawn anew from ``seed``."""
+    model = build(name, outputs)
+    _load_all_but_last(model, load_file(backbone))
+    _, last = _last_layer(model)
+    bound = last.in_features**-0.5
+    random = seeded("last layer", *seed)
+    with torch.no_grad():
+        last.weight.copy_((2 * torch.rand(last.weight.shape, generator=random) - 1) * bound)
+        last.bias.zero_()
+    return model
+
+
+def normalised(images: torch.Tensor) -> torch.Tensor:
+    """``[n, 1, side, side]`` in 0..1 as the three equal channels, of about zero mean and unit spread, networks expect."""
+    return ((images - 0.45) / 0.225).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+
+
+def _load_all_but_last(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    prefix, _ = _last_layer(model)
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix + ".")}
+    missing, unexpected = model.load_state_dict(kept, strict=False)
+    if unexpected or any(not name.startswith(prefix + ".") for name in missing):
+        raise UserError("the backbone is of another network than params.yaml, classify.model; run `dvc repro backbone`")
+
+
+def _last_layer(model: nn.Module) -> tuple[str, nn.Linear]:
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]

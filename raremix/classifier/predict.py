@@ -1,0 +1,59 @@
+"""A trained classifier on disk, and its predictions."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from raremix.classifier.model import build, normalised
+from raremix.data.images import load
+from raremix.runtime.device import Precision, arithmetic, device
+
+BATCH = 256
+
+
+def save_run(run: Path, model: nn.Module, name: str, findings: list[str], precision: Precision) -> None:
+    """Write ``model`` and what is needed to use it into the directory ``run``."""
+    run.mkdir(parents=True, exist_ok=True)
+    weights = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
+    save_file(weights, run / "model.safetensors")
+    config = {"model": name, "findings": findings, "precision": precision}
+    (run / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def predict_run(run: Path, rows: pd.DataFrame, part: str) -> pd.DataFrame:
+    """Predictions of the classifier in ``run`` for ``rows`` (image_id, file and one column per finding).
+
+    Returns a row per image and finding: image_id, part, finding, label (0 or 1), probability (0..1, six decimals).
+    """
+    config = json.loads((run / "config.json").read_text())
+    findings = config["findings"]
+    model = build(config["model"], len(findings))
+    model.load_state_dict(load_file(run / "model.safetensors"))
+    probabilities = probability(model, load(rows["file"]), config["precision"])
+    return pd.DataFrame(
+        {
+            "image_id": np.repeat(rows["image_id"].to_numpy(), len(findings)),
+            "part": part,
+            "finding": findings * len(rows),
+            "label": rows[findings].to_numpy().astype(int).ravel(),
+            "probability": probabilities.round(6).ravel(),
+        }
+    )
+
+
+@torch.no_grad()
+def probability(model: nn.Module, images: NDArray[np.uint8], precision: Precision) -> NDArray[np.float64]:
+    """``[n, outputs]`` in 0..1 for ``images [n, side, side]``."""
+    model = model.to(device(), memory_format=torch.channels_last).eval()
+    found = []
+    for start in range(0, len(images), BATCH):
+        batch = torch.from_numpy(images[start : start + BATCH])[:, None].float().to(device()) / 255
+        with arithmetic(precision):
+            found.append(torch.sigmoid(model(normalised(batch)).float()).cpu().numpy())
+    return np.concatenate(found).astype(np.float64)

@@ -1,0 +1,1 @@
+"""The latent diffusion model: base training, DreamBooth, sampling."""

@@ -1,0 +1,59 @@
+"""The base model: a StableDiffusionPipeline, small and trained here, or Stable Diffusion v1.4 as it is published."""
+
+from pathlib import Path
+
+import diffusers
+import transformers
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from raremix.generator.denoiser import noise_schedule
+from raremix.runtime.errors import UserError
+
+# Their bars for loading, saving and every few sampling steps bury ours.
+diffusers.utils.logging.disable_progress_bar()
+transformers.utils.logging.disable_progress_bar()
+
+
+def assemble(
+    autoencoder: AutoencoderKL, unet: UNet2DConditionModel, encoder: CLIPTextModel, tokens: CLIPTokenizer
+) -> StableDiffusionPipeline:
+    """A pipeline of the small models, sampled with DPM-Solver++ (Lu et al. 2022)."""
+    return StableDiffusionPipeline(
+        vae=autoencoder,
+        unet=unet,
+        text_encoder=encoder,
+        tokenizer=tokens,
+        scheduler=DPMSolverMultistepScheduler.from_config(noise_schedule().config, algorithm_type="dpmsolver++"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def published(source: str, revision: str | None) -> StableDiffusionPipeline:
+    """The published pipeline in the local folder or hub repository ``source``, without its safety checker.
+
+    Raises:
+        UserError: the folder holds no pipeline, or the hub can't be reached.
+    """
+    local = Path(source).is_dir()
+    if not local and revision is None:
+        raise UserError(f"params.yaml, base.revision: pin the revision of '{source}', or give a local folder")
+    try:
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            source, revision=None if local else revision, safety_checker=None, feature_extractor=None,
+            requires_safety_checker=False, use_safetensors=True,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"params.yaml, base.pretrained: no pipeline at '{source}' ({reason}); download it first") from None
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
+        pipeline.scheduler.config, algorithm_type="dpmsolver++"
+    )
+    return pipeline
+
+
+def load(directory: Path) -> StableDiffusionPipeline:
+    """The pipeline that ``base`` or ``dreambooth`` saved in ``directory``."""
+    return StableDiffusionPipeline.from_pretrained(directory, safety_checker=None, requires_safety_checker=False)

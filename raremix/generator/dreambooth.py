@@ -1,0 +1,113 @@
+"""DreamBooth (Ruiz et al. 2022): bind a finding's token to a handful of radiographs, and keep what normal ones look like.
+
+A faint finding is a tiny share of the latent error, and a plain mean over the latent then learns the chests and not the
+nodules. So the readers' boxes weight the error of the instances.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from numpy.typing import NDArray
+
+from raremix.data.views import Views, affine
+from raremix.generator.latents import encode as encode_images
+from raremix.generator.loss import denoising_loss
+from raremix.generator.tokens import encode as encode_text
+from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.device import Precision, arithmetic, device, seeded
+from raremix.runtime.losses import Losses
+from raremix.runtime.progress import track
+from raremix.runtime.schedule import cosine
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Radiographs ``[n, size, size]`` in 0..255, their prompts, and the readers' boxes ``[n, size, size]`` as 0 or 1."""
+
+    images: NDArray[np.uint8]
+    prompts: Sequence[str]
+    boxes: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class DreamBoothTraining:
+    """How long and how hard to fine-tune."""
+
+    steps: int
+    batch: int  # instances a step; as many prior images again
+    lr: float
+    prior_weight: float
+    box_weight: float  # of the error inside the readers' boxes, against 1 outside
+    encoded_views: int  # augmented and encoded views an instance, made once
+    views: Views
+    sample_every: int  # steps between sample grids; 0 for none
+
+
+def fine_tune(
+    pipeline: StableDiffusionPipeline,
+    instances: Captioned,
+    prior: Captioned,
+    training: DreamBoothTraining,
+    precision: Precision,
+    seed: str,
+    checkpoint: Checkpoint,
+    on_sample: Callable[[int], None],
+) -> list[float]:
+    """Fine-tune ``pipeline.unet`` in place; the loss of each step. ``on_sample(step)`` is called now and then."""
+    pipeline.to(device())
+    unet, schedule = pipeline.unet, DDPMScheduler.from_config(pipeline.scheduler.config)
+    latents, weights, prompts = _encoded_views(pipeline, instances, training, precision, seed)
+    prior_latents = encode_images(pipeline.vae, prior.images, precision)
+    with torch.no_grad(), arithmetic(precision):
+        text = encode_text(prompts, pipeline.tokenizer, pipeline.text_encoder).float()
+        prior_text = encode_text(prior.prompts, pipeline.tokenizer, pipeline.text_encoder).float()
+    unet.train().requires_grad_(True)
+    optimizer = torch.optim.AdamW(unet.parameters(), training.lr, (0.9, 0.99), weight_decay=0.01, fused=True)
+    losses = Losses()
+    parts = {"unet": unet, "optimizer": optimizer, "losses": losses}
+    start = checkpoint.restore(**parts)
+    flat = torch.ones(training.batch, *weights.shape[1:])
+    for step in track(range(start, training.steps), f"dreambooth {seed}", training.steps, start):
+        random = seeded("dreambooth", seed, step)
+        chosen = torch.randint(len(latents), (training.batch,), generator=random)
+        kept = torch.randint(len(prior_latents), (training.batch,), generator=random)
+        optimizer.param_groups[0]["lr"] = training.lr * cosine(step, training.steps, warmup=training.steps // 20)
+        with arithmetic(precision):
+            error = denoising_loss(
+                unet,
+                schedule,
+                torch.cat([latents[chosen], prior_latents[kept]]),
+                torch.cat([text[chosen], prior_text[kept]]),
+                random,
+                torch.cat([weights[chosen], flat]),
+            )
+        instance_loss, prior_loss = error.chunk(2)
+        loss = instance_loss.mean() + training.prior_weight * prior_loss.mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss)
+        checkpoint.save_if_due(step + 1, **parts)
+        if training.sample_every and (step + 1) % training.sample_every == 0:
+            unet.eval()
+            on_sample(step + 1)
+            unet.train()
+    unet.eval().requires_grad_(False)
+    return losses.values
+
+
+def _encoded_views(
+    pipeline: StableDiffusionPipeline, instances: Captioned, training: DreamBoothTraining, precision: Precision, seed: str
+) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """Latents, box weights at the latents' size and prompts of ``encoded_views`` random views of each instance."""
+    times = training.encoded_views
+    images = torch.from_numpy(instances.images).float().repeat(times, 1, 1)
+    boxes = torch.from_numpy(instances.boxes).repeat(times, 1, 1)
+    both = affine(torch.stack([images, boxes], 1), training.views, seeded("views", seed))
+    latents = encode_images(pipeline.vae, both[:, 0].round().to(torch.uint8).numpy(), precision)
+    inside = torch.nn.functional.adaptive_max_pool2d(both[:, 1:], latents.shape[-1])
+    return latents, 1 + (training.box_weight - 1) * inside, list(instances.prompts) * times

@@ -1,0 +1,47 @@
+"""The start of every classifier, the same for all arms.
+
+In: the base model's corpus and captions. Out: the weights of one network.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import save_file
+
+from raremix.classifier.model import Start, build, imagenet
+from raremix.classifier.train import ClassifierTraining, Examples, train
+from raremix.data import captions, images
+from raremix.runtime.checkpoints import Checkpoint
+from stages.cli import run
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Where every classifier starts."""
+
+    model: str  # a torchvision classifier
+    start: Start  # "corpus": pre-trained here on the words of the captions
+    training: ClassifierTraining
+
+
+def backbone(backbone: Backbone, manifest: Path, metadata: Path, corpus: Path, out: Path, plots: Path) -> None:
+    """Pre-train one network to name the words of the base corpus's captions, or take ImageNet's, or random weights."""
+    plots.mkdir(parents=True, exist_ok=True)
+    rows = captions.of_corpus(manifest, metadata, corpus)
+    words = captions.word_table(rows["prompt"])
+    if backbone.start == "corpus":
+        examples = Examples(images.load(rows["file"]), words.to_numpy(np.float32), np.ones(len(rows)))
+        checkpoint = Checkpoint("backbone", backbone, manifest, metadata, corpus)
+        network = build(backbone.model, words.shape[1])
+        network, losses = train(network, examples, backbone.training, "backbone", checkpoint)
+        pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses}).to_csv(plots / "loss.csv", index=False)
+    else:
+        network = (imagenet if backbone.start == "imagenet" else build)(backbone.model, words.shape[1])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, out)
+
+
+if __name__ == "__main__":
+    run(backbone)

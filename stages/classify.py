@@ -1,0 +1,65 @@
+"""One classifier: an arm's training images at some shots in one trial.
+
+In: the arm's mix, the trial's split, the backbone. Out: the model, its losses and its validation predictions.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from raremix.classifier.model import from_backbone
+from raremix.classifier.predict import predict_run, save_run
+from raremix.classifier.train import ClassifierTraining, Examples, train
+from raremix.data import images
+from raremix.data.manifest import read_manifest, write_csv
+from raremix.data.trial import read_trial
+from raremix.runtime.checkpoints import Checkpoint
+from stages.cli import run
+
+MIX = ["image_id", "file", "source", "weight"]
+
+
+@dataclass(frozen=True)
+class Classify:
+    """The classifier, the same for every arm."""
+
+    model: str  # a torchvision classifier, the backbone's
+    training: ClassifierTraining
+
+
+def classify(
+    classify: Classify,
+    arm: str,
+    shots: int,
+    trial: int,
+    mixes: Path,
+    manifest: Path,
+    splits: Path,
+    weights: Path,
+    out: Path,
+) -> None:
+    """Train one classifier for a fixed number of steps and predict the validation part."""
+    name = f"{arm}-{shots}-{trial}"
+    rows = pd.read_csv(mixes / f"{name}.csv", dtype={"image_id": str})
+    findings = [column for column in rows.columns if column not in MIX]
+    examples = Examples(
+        images.load(rows["file"]), rows[findings].to_numpy(np.float32), rows["weight"].to_numpy(np.float64)
+    )
+    checkpoint = Checkpoint("classify", name, classify, mixes / f"{name}.csv", weights)
+    model = from_backbone(classify.model, len(findings), weights, trial)
+    # The seed leaves the arm out: arms of one trial start alike and draw alike.
+    model, losses = train(model, examples, classify.training, f"{shots}-{trial}", checkpoint)
+    save_run(out, model, classify.model, findings, classify.training.precision)
+    write_csv(pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses}), out / "losses.csv")
+    everything = read_manifest(manifest)
+    parts = read_trial(splits / f"trial{trial}.csv").set_index("image_id")["part"]
+    validation = everything[everything["image_id"].map(parts) == "validation"]
+    predictions = predict_run(out, validation, "validation")
+    write_csv(predictions, out / "predictions.csv", "%.6f")
+    checkpoint.clear()
+
+
+if __name__ == "__main__":
+    run(classify)

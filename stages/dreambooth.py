@@ -1,0 +1,119 @@
+"""One fine-tuned model: a finding's reserved token learned from a handful of radiographs.
+
+In: manifest, votes, boxes, metadata, the trial's split, the base model. Out: a pipeline or LoRA and the list of its
+instances; in the log directory losses and sample grids.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from diffusers import StableDiffusionPipeline
+
+from raremix.data import captions, images
+from raremix.data.findings import known
+from raremix.data.instances import box_masks, choose, ordinary
+from raremix.data.manifest import findings as findings_of
+from raremix.data.manifest import read_manifest, read_votes, write_csv
+from raremix.data.trial import read_trial, training_rows
+from raremix.generator import tuned
+from raremix.generator.dreambooth import Captioned, DreamBoothTraining, fine_tune
+from raremix.generator.sample import draw
+from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.device import Precision
+from raremix.runtime.seeds import seed_for
+from stages.cli import run
+
+GRID = 8  # images in a sample grid's row
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The radiographs that keep the model from forgetting what ordinary ones look like."""
+
+    source: Literal["real", "generated"]
+    images: int
+
+
+@dataclass(frozen=True)
+class Dreambooth:
+    """DreamBooth's protocol."""
+
+    instances: int | Literal["all"]
+    lora_rank: int | None  # null fine-tunes the whole UNet
+    prior: Prior
+    precision: Precision
+    training: DreamBoothTraining
+    sample_steps: int  # of sample grids and generated prior images
+    guidance: float
+
+
+def dreambooth(
+    dreambooth: Dreambooth,
+    finding: str,
+    shots: int,
+    trial: int,
+    manifest: Path,
+    votes: Path,
+    boxes: Path,
+    metadata: Path,
+    splits: Path,
+    pipeline: Path,
+    out: Path,
+    log: Path,
+) -> None:
+    """Teach the base model one finding, from the trial's shots of it."""
+    rows = read_manifest(manifest)
+    known([finding], findings_of(rows), "study.findings")
+    marks = read_votes(votes, rows)
+    training = training_rows(rows, read_trial(splits / f"trial{trial}.csv"), shots)
+    count = None if dreambooth.instances == "all" else dreambooth.instances
+    instances = choose(training, marks, finding, trial, count)
+    normal = ordinary(training, marks, trial, dreambooth.prior.images)
+    described = captions.describe(metadata, splits / "corpus.csv")
+    model = tuned.prepare(pipeline, captions.token(finding), dreambooth.lora_rank)
+    name = f"{finding}-{shots}-{trial}"
+
+    taught = _captioned(instances, finding, described, pd.read_csv(boxes, dtype={"image_id": str}))
+    prior = _prior(dreambooth, model, [described[image] for image in normal["image_id"]], normal, name)
+    checkpoint = Checkpoint(name, dreambooth, manifest, votes, boxes, metadata, splits, pipeline)
+    shown = [f"{prior.prompts[index]} {captions.token(finding)}" for index in range(min(GRID, len(prior.prompts)))]
+    log.mkdir(parents=True, exist_ok=True)
+
+    def sample(step: int) -> None:
+        seeds = [seed_for("dreambooth sample", name, index) for index in range(len(shown))]
+        drawn = draw(model, shown, seeds, dreambooth.sample_steps, dreambooth.guidance, dreambooth.precision)
+        images.save(images.grid(drawn, len(shown)), log / f"step{step:05d}.png")
+
+    losses = fine_tune(model, taught, prior, dreambooth.training, dreambooth.precision, name, checkpoint, sample)
+    tuned.save(model, out, dreambooth.lora_rank)
+    write_csv(instances[["image_id"]].assign(prompt=list(taught.prompts)), out / "instances.csv")
+    write_csv(pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses}), log / "loss.csv")
+    checkpoint.clear()
+
+
+def _captioned(rows: pd.DataFrame, finding: str, described: dict[str, str], boxes: pd.DataFrame) -> Captioned:
+    pixels = images.load(rows["file"])
+    columns = findings_of(rows)
+    prompts = [
+        captions.with_findings(described[row["image_id"]], [name for name in columns if row[name]])
+        for row in rows.to_dict("records")
+    ]
+    return Captioned(pixels, prompts, box_masks(boxes, rows["image_id"], finding, pixels.shape[-1]))
+
+
+def _prior(
+    dreambooth: Dreambooth, model: StableDiffusionPipeline, prompts: list[str], normal: pd.DataFrame, name: str
+) -> Captioned:
+    if dreambooth.prior.source == "real":
+        pixels = images.load(normal["file"])
+    else:
+        seeds = [seed_for("prior", name, index) for index in range(len(prompts))]
+        pixels = draw(model, prompts, seeds, dreambooth.sample_steps, dreambooth.guidance, dreambooth.precision)
+    return Captioned(pixels, prompts, np.zeros(pixels.shape, np.float32))
+
+
+if __name__ == "__main__":
+    run(dreambooth)

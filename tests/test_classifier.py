@@ -1,0 +1,135 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from dataclasses import replace
+from safetensors.torch import save_file
+
+import tiny
+from raremix.classifier.augment import augment
+from raremix.classifier.model import build, from_backbone, normalised
+from raremix.classifier.predict import predict_run, probability, save_run
+from raremix.classifier.train import Examples, train
+from raremix.data.images import save
+from raremix.data.views import Views, affine
+from raremix.runtime import checkpoints
+from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.errors import UserError
+
+NET = "mobilenet_v3_small"
+
+
+def examples(count=12, size=32):
+    """Bright images carry the first finding, dark ones the second."""
+    bright = np.arange(count) % 2
+    images = np.clip(tiny.images(count, size) * 0.2 + bright[:, None, None] * 180, 0, 255).astype(np.uint8)
+    return Examples(images, np.stack([bright, 1 - bright], 1).astype(np.float32), np.ones(count))
+
+
+def fit(name, training=tiny.CLASSIFIER, data=None):
+    return train(build(NET, 2), data or examples(), training, "0", Checkpoint(name))
+
+
+def same(one, other):
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_classifier_learns_an_easy_task():
+    longer = replace(tiny.CLASSIFIER, steps=40, batch=8, lr=2e-3, ema_decay=0.8)
+    model, losses = fit("easy", longer)
+    assert np.mean(losses[-5:]) < 0.4 * np.mean(losses[:3])
+
+
+def test_training_again_gives_the_same_weights():
+    assert same(fit("a")[0], fit("b")[0])
+
+
+def test_killed_and_resumed_ends_with_the_same_weights(monkeypatch):
+    whole, losses = fit("whole")
+    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN_SAVES", 0.0)
+    real = checkpoints.Checkpoint.save
+
+    def dies(self, step, **parts):
+        real(self, step, **parts)
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(checkpoints.Checkpoint, "save", dies)
+        with pytest.raises(KeyboardInterrupt):
+            fit("killed")
+    resumed, again = fit("killed")
+    assert again == losses
+    assert same(whole, resumed)
+
+
+def test_images_of_no_weight_are_never_drawn():
+    data = examples()
+    poisoned = Examples(data.images.copy(), data.labels.copy(), np.where(np.arange(12) < 6, 1.0, 0.0))
+    poisoned.labels[6:] = np.nan
+    _, losses = fit("weights", data=poisoned)
+    assert np.isfinite(losses).all()
+
+
+def test_a_backbone_gives_every_layer_but_the_last(tmp_path):
+    backbone = build(NET, 7)
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            parameter.add_(0.01)
+    save_file({name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}, tmp_path / "b.safetensors")
+    one = from_backbone(NET, 2, tmp_path / "b.safetensors", 0)
+    other = from_backbone(NET, 2, tmp_path / "b.safetensors", 1)
+    assert torch.equal(one.features[0][0].weight, backbone.features[0][0].weight)
+    assert one.classifier[-1].weight.shape[0] == 2
+    assert not torch.equal(one.classifier[-1].weight, other.classifier[-1].weight)
+    with pytest.raises(UserError, match="another network"):
+        from_backbone("resnet18", 2, tmp_path / "b.safetensors", 0)
+
+
+def test_an_unknown_network_is_named():
+    with pytest.raises(UserError, match="no classifier 'resnet19'"):
+        build("resnet19", 2)
+
+
+def test_no_view_is_a_flip_and_no_change_is_the_same_image():
+    image = torch.rand(8, 1, 16, 16)
+    still = affine(image, Views(0.0, 0.0, 0.0), torch.Generator().manual_seed(0))
+    assert torch.allclose(still, image, atol=1e-5)
+    left = torch.zeros(200, 1, 16, 16)
+    left[:, :, :, :4] = 1
+    seen = affine(left, Views(10.0, 0.1, 0.1), torch.Generator().manual_seed(0))
+    assert (seen[..., :8].sum((1, 2, 3)) > seen[..., 8:].sum((1, 2, 3))).all()
+
+
+def test_augmentation_stays_in_range_and_depends_on_its_generator():
+    image = torch.rand(4, 1, 16, 16)
+    one = augment(image, tiny.CLASSIFIER.augmentation, torch.Generator().manual_seed(1))
+    same_again = augment(image, tiny.CLASSIFIER.augmentation, torch.Generator().manual_seed(1))
+    other = augment(image, tiny.CLASSIFIER.augmentation, torch.Generator().manual_seed(2))
+    assert torch.equal(one, same_again)
+    assert not torch.equal(one, other)
+    assert one.min() >= 0
+    assert one.max() <= 1
+
+
+def test_networks_see_three_equal_channels():
+    seen = normalised(torch.rand(2, 1, 8, 8))
+    assert seen.shape == (2, 3, 8, 8)
+    assert torch.equal(seen[:, 0], seen[:, 2])
+
+
+def test_predictions_are_those_of_the_saved_model(tmp_path):
+    model, _ = fit("saved")
+    save_run(tmp_path / "run", model, NET, ["cardiomegaly", "pneumothorax"], "float32")
+    pixels = examples().images
+    files = [str(tmp_path / f"{index}.png") for index in range(12)]
+    for file, image in zip(files, pixels, strict=True):
+        save(image, file)
+    rows = pd.DataFrame({"image_id": [f"i{index}" for index in range(12)], "file": files})
+    rows[["cardiomegaly", "pneumothorax"]] = examples().labels.astype(int)
+    predictions = predict_run(tmp_path / "run", rows, "test")
+    assert list(predictions.columns) == ["image_id", "part", "finding", "label", "probability"]
+    wide = predictions.pivot_table("probability", "image_id", "finding", sort=False).to_numpy()
+    assert wide == pytest.approx(probability(model, pixels, "float32"), abs=1e-5)
+    assert (predictions["label"].to_numpy().reshape(12, 2) == examples().labels).all()

@@ -1,0 +1,199 @@
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+
+import tiny
+from raremix.data import captions
+from raremix.generator import autoencoder, denoiser, tuned
+from raremix.generator.base import assemble, load, published
+from raremix.generator.dreambooth import Captioned, fine_tune
+from raremix.generator.latents import decode, encode, roundtrip, to_grey, to_rgb
+from raremix.generator.loss import denoising_loss
+from raremix.generator.sample import draw, draw_all
+from raremix.generator.tokens import reserve, tokenizer
+from raremix.runtime import checkpoints
+from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A tiny trained pipeline on disk."""
+    checkpoints.SCRATCH = tmp_path_factory.mktemp("scratch")
+    pixels, prompts = tiny.images(8), (tiny.PROMPTS * 3)[:8]
+    vae, _ = autoencoder.train(pixels, tiny.AUTOENCODER, "float32", Checkpoint("vae"))
+    tokens = tokenizer(captions.vocabulary(prompts), 12)
+    latents = encode(vae, pixels, "float32")
+    unet, encoder, _ = denoiser.train(latents, prompts, tokens, tiny.DENOISER, "float32", Checkpoint("unet"))
+    path = tmp_path_factory.mktemp("models") / "base"
+    assemble(vae, unet, encoder, tokens).save_pretrained(path)
+    return path
+
+
+def captioned(count=3, token="<nodule_mass>"):
+    pixels = tiny.images(count, seed=1)
+    boxes = np.zeros(pixels.shape, np.float32)
+    boxes[:, 4:9, 4:9] = 1
+    return Captioned(pixels, [f"chest x-ray pa view {token}"] * count, boxes)
+
+
+def teach(base, name="x", training=tiny.DREAMBOOTH, lora_rank=None):
+    pipeline = tuned.prepare(base, "<nodule_mass>", lora_rank)
+    prior = Captioned(tiny.images(4, seed=2), ["chest x-ray pa view"] * 4, np.zeros((4, 16, 16), np.float32))
+    losses = fine_tune(pipeline, captioned(), prior, training, "float32", "n", Checkpoint(name), lambda step: None)
+    return pipeline, losses
+
+
+def weights(pipeline):
+    return {name: tensor.clone() for name, tensor in pipeline.unet.state_dict().items()}
+
+
+def test_grey_images_stay_grey():
+    pixels = tiny.images(3)
+    assert (to_grey(to_rgb(pixels)) == pixels).all()
+    assert to_rgb(pixels).shape == (3, 3, 16, 16)
+    assert to_rgb(np.full((1, 2, 2), 255, np.uint8)).max() == 1
+
+
+def test_latents_have_unit_spread_and_come_back_as_images(base):
+    vae = load(base).vae
+    latents = encode(vae, tiny.images(8), "float32")
+    assert latents.shape == (8, 4, 4, 4)
+    assert latents.std().item() == pytest.approx(1, abs=0.05)
+    assert (decode(vae, latents, "float32") == roundtrip(vae, tiny.images(8), "float32")).all()
+
+
+def test_the_autoencoder_learns_to_reconstruct():
+    from dataclasses import replace
+
+    pixels = tiny.images(16)
+    long = replace(tiny.AUTOENCODER, steps=150, batch=8, lr=3e-3)
+    vae, losses = autoencoder.train(pixels, long, "float32", Checkpoint("long"))
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
+    assert np.abs(roundtrip(vae, pixels, "float32").astype(float) - pixels).mean() < 20
+
+
+def test_the_loss_is_the_squared_error_of_the_target_and_weights_move_it():
+    class Zero(torch.nn.Module):
+        def forward(self, noisy, steps, text):
+            return type("Output", (), {"sample": torch.zeros_like(noisy)})
+
+    latents, text = torch.zeros(6, 4, 8, 8), torch.zeros(6, 3, 2)
+    schedule = DDPMScheduler(prediction_type="epsilon")
+    plain = denoising_loss(Zero(), schedule, latents, text, torch.Generator().manual_seed(0))
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(plain, noise.pow(2).mean((1, 2, 3)))
+    weight = torch.ones(6, 1, 8, 8)
+    weight[:, :, :4] = 3
+    weighted = denoising_loss(Zero(), schedule, latents, text, torch.Generator().manual_seed(0), weight)
+    by_hand = (noise.pow(2) * weight / 2).mean((1, 2, 3))
+    assert torch.allclose(weighted, by_hand)
+    velocity = DDPMScheduler(prediction_type="v_prediction")
+    clean = torch.randn(6, 4, 8, 8)
+    assert not torch.allclose(denoising_loss(Zero(), velocity, clean, text, torch.Generator().manual_seed(0)), plain)
+
+
+def test_diffusers_opens_and_samples_the_base_model(base):
+    pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    picture = pipeline("chest x-ray", num_inference_steps=2, output_type="np").images
+    assert picture.shape == (1, 16, 16, 3)
+
+
+def test_an_image_depends_on_its_seed_and_prompt_not_on_its_neighbours(base):
+    pipeline = load(base)
+    pipeline.set_progress_bar_config(disable=True)
+    together = draw(pipeline, tiny.PROMPTS, [1, 2, 3], 3, 2.0, "float32")
+    alone = draw(pipeline, tiny.PROMPTS[1:2], [2], 3, 2.0, "float32")
+    other = draw(pipeline, tiny.PROMPTS[1:2], [4], 3, 2.0, "float32")
+    assert np.abs(together[1].astype(int) - alone[0]).max() <= 1
+    assert np.abs(alone[0].astype(int) - other[0]).max() > 1
+
+
+def test_synthesis_goes_on_where_it_was_killed(base, tmp_path, monkeypatch):
+    pipeline = load(base)
+    arguments = {"prompts": tiny.PROMPTS * 2, "seeds": range(6), "steps": 2, "guidance": 2.0, "precision": "float32", "batch": 2}
+    whole = [tmp_path / "whole" / f"x-{index}-pos.png" for index in range(6)]
+    draw_all(pipeline, files=whole, **arguments)
+    killed = [tmp_path / "killed" / f"x-{index}-pos.png" for index in range(6)]
+    from raremix.generator import sample
+
+    calls = []
+
+    def dies(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return draw(*args)
+
+    monkeypatch.setattr(sample, "draw", dies)
+    with pytest.raises(KeyboardInterrupt):
+        draw_all(pipeline, files=killed, **arguments)
+    assert sum(file.is_file() for file in killed) == 2
+    draw_all(pipeline, files=killed, **arguments)
+    assert len(calls) == 4, "the first batch must not be drawn again"
+    assert [file.read_bytes() for file in killed] == [file.read_bytes() for file in whole]
+
+
+def test_dreambooth_changes_the_unet_and_nothing_else(base):
+    before = load(base)
+    after, losses = teach(base)
+    assert len(losses) == 4
+    assert any(not torch.equal(a, b) for a, b in zip(weights(before).values(), weights(after).values(), strict=True))
+    for part in ("vae", "text_encoder"):
+        old, new = getattr(before, part).state_dict(), getattr(after, part).state_dict()
+        assert all(torch.equal(old[name], new[name]) for name in old)
+
+
+def test_dreambooth_killed_and_resumed_ends_with_the_same_weights(base, monkeypatch):
+    whole, losses = teach(base, "whole")
+    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN_SAVES", 0.0)
+    real = checkpoints.Checkpoint.save
+
+    def dies(self, step, **parts):
+        real(self, step, **parts)
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(checkpoints.Checkpoint, "save", dies)
+        with pytest.raises(KeyboardInterrupt):
+            teach(base, "killed")
+    resumed, again = teach(base, "killed")
+    assert again == losses
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
+
+
+def test_lora_trains_few_weights_and_opens_over_the_base(base, tmp_path):
+    pipeline, _ = teach(base, "lora", lora_rank=2)
+    trained = sum(p.numel() for p in pipeline.unet.parameters() if p.requires_grad)
+    everything = sum(p.numel() for p in load(base).unet.parameters())
+    assert trained < everything / 2
+    tuned.save(pipeline, tmp_path / "lora", 2)
+    opened = tuned.load_tuned(base, tmp_path / "lora", "<nodule_mass>")
+    opened.set_progress_bar_config(disable=True)
+    pipeline.set_progress_bar_config(disable=True)
+    arguments = (["chest x-ray <nodule_mass>"], [5], 2, 2.0, "float32")
+    assert (draw(opened, *arguments) == draw(pipeline, *arguments)).all()
+    assert len(tuned.fingerprint(tmp_path / "lora")) == 64
+
+
+def test_a_token_the_tokenizer_lacks_gets_an_embedding_of_its_own(base):
+    pipeline = load(base)
+    size = len(pipeline.tokenizer)
+    reserve("<nodule_mass>", pipeline.tokenizer, pipeline.text_encoder)
+    assert len(pipeline.tokenizer) == size, "the base model reserves all fourteen"
+    reserve("<new_finding>", pipeline.tokenizer, pipeline.text_encoder)
+    table = pipeline.text_encoder.get_input_embeddings().weight
+    assert len(table) == len(pipeline.tokenizer) == size + 1
+    again = load(base)
+    reserve("<new_finding>", again.tokenizer, again.text_encoder)
+    assert torch.equal(again.text_encoder.get_input_embeddings().weight[-1], table[-1])
+
+
+def test_a_published_model_that_is_not_there_is_one_clear_line(tmp_path):
+    with pytest.raises(UserError, match="base.revision"):
+        published("CompVis/stable-diffusion-v1-4", None)
+    with pytest.raises(UserError, match="no pipeline at"):
+        published(str(tmp_path), None)
