@@ -1,0 +1,77 @@
+"""The study's answer in figures, and in the words that the figures earn."""
+
+from typing import Any
+
+import pandas as pd
+
+from raremix.evaluation.comparison import PRIMARY
+
+VERDICTS = ("improves on", "no detectable difference from", "is worse than")
+
+
+def answer(
+    table: pd.DataFrame,
+    summary: dict[str, Any],
+    shots: int,
+    chosen: tuple[str | None, dict[str, float | None]],
+    level: float,
+) -> dict[str, Any]:
+    """The primary result: values per arm, the chosen arm's differences to the baselines, and a sentence.
+
+    Args:
+        table: of ``mark_primary``; the rows with a ``p_holm`` are the primary comparison.
+        summary: of the test part, see ``raremix.evaluation.metrics.summary``.
+        shots: of the primary result.
+        chosen: arm and validation figures of ``choose``.
+        level: of confidence; an arm improves, or is worse, if Holm's p is below 1 - level.
+    """
+    arm, validation = chosen
+    values = {name: figures[PRIMARY["finding"]][PRIMARY["metric"]] for name, figures in summary[str(shots)].items()}
+    against = {
+        str(row["against"]): {
+            **{name: round(float(row[name]), 6) for name in ("difference", "low", "high", "p", "p_holm")},
+            "verdict": verdict(row["difference"], row["p_holm"], level),
+        }
+        for row in table[table.p_holm.notna()].to_dict("records")
+    }
+    return {
+        **PRIMARY,
+        "shots": shots,
+        "arm": arm,
+        "validation": validation,
+        "level": level,
+        "trials": max(value["n"] for value in values.values()),
+        "values": {name: value["mean"] for name, value in values.items()},
+        "against": against,
+        "sentence": sentence(arm, shots, values, against),
+    }
+
+
+def verdict(difference: float, p_holm: float, level: float) -> str:
+    """The words that a difference earns: its sign counts once Holm's p is below 1 - ``level``."""
+    if 1 - p_holm > level:
+        return VERDICTS[0] if difference > 0 else VERDICTS[2]
+    return VERDICTS[1]
+
+
+def sentence(arm: str | None, shots: int, values: dict[str, Any], against: dict[str, Any]) -> str:
+    """The answer in words, one clause a verdict, each difference with its interval."""
+    if arm is None:
+        return "The study has no dreambooth arm, so it has no primary result; all comparisons are exploratory."
+    if not against:
+        return f"The study has no baseline to compare {arm} with, so it has no primary result."
+    clauses = [_clause(words, against) for words in VERDICTS if any(f["verdict"] == words for f in against.values())]
+    trials = values[arm]["n"]
+    counted = f"{trials} trials" if trials > 1 else "1 trial: the intervals count images only"
+    score = f"average precision over the minority findings {values[arm]['mean']:.3f}, {counted}"
+    return f"With {shots} shots, {arm} ({score}) {'; '.join(clauses)}."
+
+
+def _clause(words: str, against: dict[str, Any]) -> str:
+    members = [
+        f"{name} ({f['difference']:+.3f} [{f['low']:+.3f}, {f['high']:+.3f}])"
+        for name, f in against.items()
+        if f["verdict"] == words
+    ]
+    verb = "shows " if words == VERDICTS[1] else ""
+    return f"{verb}{words} {', '.join(members[:-1]) + ' and ' if len(members) > 1 else ''}{members[-1]}"

@@ -1,0 +1,94 @@
+"""Every arm against the baselines on the test part, and the one comparison that was fixed beforehand."""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raremix.evaluation.metrics import METRICS, Array, Labels, score_table
+from raremix.evaluation.resampling import resampled_families
+from raremix.evaluation.statistics import holm, interval
+from raremix.runtime.progress import track
+
+BASELINES = ("vanilla", "undersample", "oversample")
+CANDIDATES = "dreambooth"  # the arms whose name starts so compete for the primary comparison
+PRIMARY = {"finding": "minority", "metric": "ap"}
+
+COLUMNS = ["shots", "arm", "against", "finding", "metric", "difference", "low", "high", "p", "p_holm"]
+COLUMNS += ["n_pos", "n_neg", "trials"]
+
+Scores = dict[tuple[int, str], Array]  # (shots, arm) -> probabilities [trials, images, findings]
+Resampled = dict[tuple[int, str], dict[str, dict[str, Array]]]
+
+
+def score_arms(
+    scores: Scores, trials: Sequence[int], labels: Labels, weights: Array, groups: dict[str, list[int]]
+) -> pd.DataFrame:
+    """``shots,arm,trial,finding,auroc,ap`` of every arm and trial (see ``raremix.evaluation.metrics.score_table``)."""
+    tables = [
+        score_table(labels, probabilities, groups, weights).assign(shots=shots, arm=arm, trial=trial)
+        for (shots, arm), stack in scores.items()
+        for trial, probabilities in zip(trials, stack, strict=True)
+    ]
+    return pd.concat(tables, ignore_index=True)[["shots", "arm", "trial", "finding", *METRICS]]
+
+
+def resample_arms(scores: Scores, labels: Labels, weights: Array, groups: dict[str, list[int]]) -> Resampled:
+    """Every arm's metrics in the same resamples of the images, which ``weights`` [draws, images] stand for."""
+    arms = track(scores.items(), "resample", total=len(scores))
+    return {key: resampled_families(labels, stack, weights, groups) for key, stack in arms}
+
+
+def compare_arms(
+    trials: pd.DataFrame, resampled: Resampled, labels: Labels, groups: dict[str, list[int]], level: float
+) -> pd.DataFrame:
+    """Each arm minus each baseline, per shots, family of findings and metric; all of it exploratory (``p_holm`` empty).
+
+    Args:
+        trials: ``shots,arm,trial,finding,auroc,ap``, the metrics on the images as they are.
+        resampled: (shots, arm) -> metric -> family -> [draws, trials], all arms in the same resamples.
+        labels: [images, findings], to count positives: images with at least one finding of the family.
+        groups: see ``raremix.evaluation.metrics.families``.
+        level: of confidence.
+
+    Returns:
+        ``shots,arm,against,finding,metric,difference,low,high,p,p_holm,n_pos,n_neg,trials``.
+    """
+    point = {key: rows[list(METRICS)].to_dict("list") for key, rows in trials.groupby(["shots", "arm", "finding"])}
+    pairs = [(s, arm, other) for s, arm in resampled for other in BASELINES if arm != other and (s, other) in resampled]
+    rows = []
+    for shots, arm, against in pairs:
+        for (finding, members), metric in product(groups.items(), METRICS):
+            mine, theirs = (np.array(point[shots, name, finding][metric]) for name in (arm, against))
+            chance = resampled[shots, arm][metric][finding] - resampled[shots, against][metric][finding]
+            n_pos = int(labels[:, members].any(axis=1).sum())
+            row = {"shots": shots, "arm": arm, "against": against, "finding": finding, "metric": metric}
+            counts = {"n_pos": n_pos, "n_neg": len(labels) - n_pos, "trials": len(mine)}
+            rows.append({**row, **vars(interval(mine - theirs, chance, level)), "p_holm": np.nan, **counts})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def choose(validation: dict[str, Any], shots: int, arms: Sequence[str]) -> tuple[str | None, dict[str, float | None]]:
+    """The dreambooth arm with the highest minority average precision on validation, and that figure of each of them.
+
+    The first in the study's order if two are equal; None if the study has no such arm.
+    """
+    figures = {
+        arm: validation[str(shots)][arm][PRIMARY["finding"]][PRIMARY["metric"]]["mean"]
+        for arm in arms
+        if arm.startswith(CANDIDATES)
+    }
+    best = max(figures, key=lambda arm: -1.0 if figures[arm] is None else figures[arm], default=None)
+    return best, figures
+
+
+def mark_primary(table: pd.DataFrame, shots: int, arm: str | None) -> pd.DataFrame:
+    """``table`` with Holm's p in the primary rows: ``arm`` against each baseline, minority average precision."""
+    primary = (table.shots == shots) & (table.arm == arm)
+    for column, value in PRIMARY.items():
+        primary &= table[column] == value
+    table = table.copy()
+    table.loc[primary, "p_holm"] = holm(table.p[primary].tolist())
+    return table

@@ -1,0 +1,158 @@
+"""The result for readers: a table on the terminal, and README's results block."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from raremix.runtime.errors import UserError
+
+OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"
+SHOWN = {
+    ("minority", "ap"): "AP, minority",
+    ("macro", "ap"): "AP, all",
+    ("minority", "auroc"): "AUROC, minority",
+    ("macro", "auroc"): "AUROC, all",
+}
+
+
+def print_result(metrics: Path, console: Console) -> None:
+    """The arms' figures beside the committed ones, the answer, and where to look next.
+
+    Raises:
+        UserError: compare has not written its metrics.
+    """
+    summary, answer = _read(metrics)
+    shots = str(answer["shots"])
+    console.print(_terminal_table(summary[shots], _committed(metrics).get(shots, {}), answer))
+    console.print(answer["sentence"], highlight=False)
+    console.print(
+        f"Next: {metrics}/compare/comparison.csv has every comparison (those without p_holm are exploratory); "
+        "dvc plots show draws the curves; README.md says how to read them.",
+        highlight=False,
+    )
+    if (metrics / "STALE.md").is_file():
+        console.print(f"{metrics}/STALE.md: the committed figures are older than the code.", style="bold yellow")
+
+
+def write_block(readme: Path, metrics: Path) -> None:
+    """Put the result into ``readme``, between ``<!-- results -->`` and ``<!-- /results -->``.
+
+    Raises:
+        UserError: the markers are not there, or compare has not written its metrics.
+    """
+    before, _, after = _around(readme)
+    readme.write_text(before + block(metrics) + after)
+
+
+def check_block(readme: Path, metrics: Path) -> None:
+    """Nothing, if ``readme`` holds the result of ``metrics``.
+
+    Raises:
+        UserError: the block is not what the metrics say, or see ``write_block``.
+    """
+    if _around(readme)[1] != block(metrics):
+        raise UserError(f"{readme}: its results are not {metrics}'s; run: python -m stages.result --readme {readme}")
+
+
+def block(metrics: Path) -> str:
+    """README's results block, markers included: the answer in words, and a table of the arms."""
+    summary, answer = _read(metrics)
+    arms = summary[str(answer["shots"])]
+    rows = [
+        f"| {arm} | {' | '.join(_figure(figures[family][metric]) for family, metric in SHOWN)} |"
+        for arm, figures in arms.items()
+    ]
+    legend = (
+        f"Test images, weighted to natural prevalence; mean ± SD over {answer['trials']} trial(s) at {answer['shots']} "
+        f"shots. AP: average precision. The differences to the baselines of {_name(answer)} in average precision over "
+        "the minority findings are the primary result: intervals count images and trials, the words hold after Holm's "
+        "correction. Every other comparison is exploratory."
+    )
+    lines = [
+        OPEN,
+        *_stale(metrics),
+        f"**{answer['sentence']}**",
+        "",
+        f"| arm | {' | '.join(SHOWN.values())} |",
+        f"|---|{'---:|' * len(SHOWN)}",
+        *rows,
+        "",
+        legend,
+        CLOSE,
+    ]
+    return "\n".join(lines)
+
+
+def _terminal_table(arms: dict[str, Any], committed: dict[str, Any], answer: dict[str, Any]) -> Table:
+    note = "in brackets: the committed figures" if committed else "no committed figures to compare with"
+    table = Table(title=f"Test, {answer['shots']} shots, {answer['trials']} trial(s), mean ± SD", caption=note)
+    table.add_column("arm", no_wrap=True)
+    for header in SHOWN.values():
+        table.add_column(header, justify="right")
+    for arm, figures in arms.items():
+        cells = [
+            _figure(figures[family][metric]) + _beside(_get(committed, arm, family, metric)) for family, metric in SHOWN
+        ]
+        table.add_row(arm, *cells, style="bold" if arm == answer["arm"] else None)
+    return table
+
+
+def _read(metrics: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    paths = metrics / "compare" / "summary.json", metrics / "compare" / "answer.json"
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; run: dvc repro compare")
+    summary, answer = (json.loads(path.read_text()) for path in paths)
+    return summary, answer
+
+
+def _committed(metrics: Path) -> dict[str, Any]:
+    """The summary of the last commit; empty without git, without a commit, or if none is committed."""
+    command = ["git", "show", "HEAD:./summary.json"]
+    try:
+        shown = subprocess.run(command, cwd=metrics / "compare", capture_output=True, text=True, check=True).stdout
+        return dict(json.loads(shown))
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return {}
+
+
+def _get(tree: dict[str, Any], *keys: str) -> dict[str, Any]:
+    for key in keys:
+        tree = tree.get(key, {})
+    return tree
+
+
+def _figure(value: dict[str, Any]) -> str:
+    if not value or value["mean"] is None:
+        return "–"  # noqa: RUF001
+    return f"{value['mean']:.3f}" + (f" ± {value['sd']:.3f}" if value["sd"] is not None else "")
+
+
+def _beside(committed: dict[str, Any]) -> str:
+    return f" [dim]({committed['mean']:.3f})[/dim]" if committed and committed["mean"] is not None else ""
+
+
+def _name(answer: dict[str, Any]) -> str:
+    return answer["arm"] or "a dreambooth arm (there is none in this study)"
+
+
+def _stale(metrics: Path) -> list[str]:
+    path = metrics / "STALE.md"
+    if not path.is_file():
+        return []
+    reason = " ".join(path.read_text().split())
+    return [f"> **These figures are stale**: the code is ahead of the last run. {reason}", ""]
+
+
+def _around(readme: Path) -> tuple[str, str, str]:
+    """``readme`` before its block, the block with its markers, and what follows it."""
+    text = readme.read_text() if readme.is_file() else ""
+    start, end = text.find(OPEN), text.find(CLOSE)
+    if start < 0 or end < start:
+        raise UserError(f"{readme}: no {OPEN} ... {CLOSE} in it; add both markers where the results belong")
+    end += len(CLOSE)
+    return text[:start], text[start:end], text[end:]

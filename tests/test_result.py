@@ -1,0 +1,116 @@
+import io
+import json
+import subprocess
+
+import pytest
+from rich.console import Console
+
+from raremix.evaluation.result import block, print_result
+from stages.result import main
+
+ARMS = {"vanilla": 0.21, "dreambooth_mix": 0.34}
+
+
+def figure(mean):
+    return {"auroc": {"mean": mean + 0.4, "sd": 0.02, "n": 3}, "ap": {"mean": mean, "sd": 0.01, "n": 3}}
+
+
+def write(metrics, arms=None):
+    (metrics / "compare").mkdir(parents=True, exist_ok=True)
+    summary = {"10": {arm: dict.fromkeys(("macro", "minority"), figure(ap)) for arm, ap in (arms or ARMS).items()}}
+    answer = {"shots": 10, "trials": 3, "arm": "dreambooth_mix", "sentence": "dreambooth_mix improves on vanilla."}
+    (metrics / "compare" / "summary.json").write_text(json.dumps(summary))
+    (metrics / "compare" / "answer.json").write_text(json.dumps(answer))
+
+
+@pytest.fixture
+def profile(tmp_path, monkeypatch):
+    write(tmp_path / "metrics")
+    (tmp_path / "README.md").write_text("# Title\n<!-- results -->\nformer block\n<!-- /results -->\nafter\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def printed(profile):
+    console = Console(file=io.StringIO(), width=160)
+    print_result(profile / "metrics", console)
+    return console.file.getvalue()
+
+
+def git(*arguments):
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *identity, *arguments], check=True, capture_output=True)
+
+
+def test_the_table_shows_every_arm_the_answer_and_where_to_go(profile):
+    text = printed(profile)
+    assert "0.340 ± 0.010" in text
+    assert "0.740 ± 0.020" in text
+    assert "dreambooth_mix improves on vanilla." in text
+    assert "comparison.csv" in text
+    assert "no committed figures" in text
+
+
+def test_committed_figures_stand_beside_the_new_ones(profile):
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    write(profile / "metrics", {"vanilla": 0.11, "dreambooth_mix": 0.44, "new_arm": 0.2})
+    text = printed(profile)
+    assert "0.440 ± 0.010 (0.340)" in text
+    assert "0.510 ± 0.020 (0.610)" in text
+    (line,) = [line for line in text.splitlines() if "new_arm" in line]
+    assert "(" not in line
+    assert "no committed figures" not in text
+
+
+def test_the_readme_gets_table_and_answer_and_the_rest_stays(profile):
+    assert main(["--readme", "README.md"]) == 0
+    text = (profile / "README.md").read_text()
+    assert text.startswith("# Title\n<!-- results -->\n")
+    assert text.endswith("<!-- /results -->\nafter\n")
+    assert "**dreambooth_mix improves on vanilla.**" in text
+    row = "| dreambooth_mix | 0.340 ± 0.010 | 0.340 ± 0.010 | 0.740 ± 0.020 | 0.740 ± 0.020 |"
+    assert row in text.splitlines()
+    assert "former block" not in text
+    assert "exploratory" in text
+
+
+def test_check_passes_only_while_the_block_is_what_the_metrics_say(profile, capsys):
+    assert main(["--readme", "README.md", "--check"]) == 2
+    assert "run: python -m stages.result --readme README.md" in capsys.readouterr().err
+    main(["--readme", "README.md"])
+    assert main(["--readme", "README.md", "--check"]) == 0
+    write(profile / "metrics", {"vanilla": 0.21, "dreambooth_mix": 0.35})
+    assert main(["--readme", "README.md", "--check"]) == 2
+
+
+def test_stale_figures_are_called_stale(profile):
+    assert "stale" not in block(profile / "metrics")
+    (profile / "metrics" / "STALE.md").write_text("New sampler since\nabc1234.\n")
+    assert "> **These figures are stale**: the code is ahead of the last run. New sampler since abc1234." in block(
+        profile / "metrics"
+    )
+    assert "STALE.md" in printed(profile)
+
+
+@pytest.mark.parametrize("text", ["no markers\n", "<!-- /results -->\n<!-- results -->\n"])
+def test_a_readme_without_markers_is_left_alone(profile, capsys, text):
+    (profile / "README.md").write_text(text)
+    assert main(["--readme", "README.md"]) == 2
+    assert "add both markers" in capsys.readouterr().err
+    assert (profile / "README.md").read_text() == text
+
+
+def test_before_compare_has_run_the_next_step_is_named(profile, capsys):
+    (profile / "metrics" / "compare" / "answer.json").unlink()
+    assert main([]) == 2
+    assert "run: dvc repro compare" in capsys.readouterr().err
+
+
+def test_an_undefined_figure_is_a_dash(profile):
+    path = profile / "metrics" / "compare" / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["10"]["vanilla"]["minority"]["ap"] = {"mean": None, "sd": None, "n": 0}
+    path.write_text(json.dumps(summary))
+    assert "| vanilla | – | 0.210" in block(profile / "metrics")  # noqa: RUF001

@@ -1,0 +1,201 @@
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm, t
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+from raremix.evaluation.curves import curve_table, mean_precision_recall, mean_roc
+from raremix.evaluation.metrics import auroc, families, score_table
+from raremix.evaluation.resampling import resampled_families, resampled_metrics, resamples
+from raremix.evaluation.statistics import holm, interval
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 8))
+def test_many_weighted_metrics_at_once_are_scikit_learns_with_ties_and_zero_weights(seed, distinct):
+    rng = np.random.default_rng(seed)
+    labels = np.r_[1, 0, rng.integers(0, 2, 30)]
+    scores = rng.integers(0, distinct, 32) / distinct
+    weights = rng.integers(0, 3, (4, 32)) * rng.uniform(0.1, 2, 32)
+    weights[:, :2] = 1
+    fast = resampled_metrics(labels, scores, weights)
+    for draw, weight in enumerate(weights):
+        assert fast["auroc"][draw] == pytest.approx(roc_auc_score(labels, scores, sample_weight=weight))
+        assert fast["ap"][draw] == pytest.approx(average_precision_score(labels, scores, sample_weight=weight))
+
+
+def test_a_draw_without_positives_is_undefined_and_leaves_the_others_alone():
+    fast = resampled_metrics(np.array([1, 0, 0]), np.array([0.5, 0.6, 0.1]), np.array([[0, 1, 1], [1, 1, 1]]))
+    assert np.isnan(fast["auroc"]).tolist() == np.isnan(fast["ap"]).tolist() == [True, False]
+    assert (fast["auroc"][1], fast["ap"][1]) == (0.5, 0.5)
+
+
+def test_resamples_keep_label_sets_patients_and_the_seed():
+    labels = np.array([[0, 0]] * 30 + [[1, 0]] * 12 + [[0, 1]] * 6)
+    patients = np.r_[np.arange(15).repeat(2), np.arange(100, 118)]  # the first 15 have two images each
+    counts = resamples(labels, patients, 50, np.random.default_rng(1))
+    assert counts.shape == (50, 48)
+    for of_set in (slice(0, 30), slice(30, 42), slice(42, 48)):
+        assert (counts[:, of_set].sum(1) == counts[0, of_set].size).all()
+    assert (counts[:, 0:30:2] == counts[:, 1:30:2]).all()
+    assert counts[:, 42:].std() > 0
+    assert (counts == resamples(labels, patients, 50, np.random.default_rng(1))).all()
+
+
+def test_rare_label_sets_are_resampled_together_so_that_they_vary():
+    labels = np.array([[0, 0]] * 20 + [[1, 0]] + [[0, 1]] + [[1, 1]])
+    counts = resamples(labels, np.arange(23), 40, np.random.default_rng(0))
+    assert (counts[:, 20:].sum(1) == 3).all()
+    assert (counts[:, 20:].std(0) > 0).all()
+
+
+def test_families_of_resamples_agree_with_the_plain_metrics():
+    rng = np.random.default_rng(3)
+    labels, trials = rng.integers(0, 2, (60, 3)), rng.uniform(size=(2, 60, 3))
+    groups = families(["a", "b", "c"], ["b", "c"])
+    found = resampled_families(labels, trials, np.ones((1, 60)), groups)
+    for trial in range(2):
+        expected = score_table(labels, trials[trial], groups).set_index("finding")
+        for name in groups:
+            assert found["ap"][name][0, trial] == pytest.approx(expected.ap[name])
+            assert found["auroc"][name][0, trial] == pytest.approx(expected.auroc[name])
+
+
+def test_the_bootstrap_error_of_an_auroc_is_the_one_of_theory():
+    rng = np.random.default_rng(5)
+    labels = np.r_[np.ones(150), np.zeros(450)].astype(int)
+    scores = rng.normal(size=600) + labels
+    counts = resamples(labels[:, None], np.arange(600), 1000, rng)
+    boot = resampled_metrics(labels, scores, counts)["auroc"].std(ddof=1)
+    positive, negative = scores[labels == 1], scores[labels == 0]
+    below = (positive[:, None] > negative).astype(float)  # DeLong's placements
+    theory = np.sqrt(below.mean(1).var(ddof=1) / 150 + below.mean(0).var(ddof=1) / 450)
+    assert boot == pytest.approx(theory, rel=0.08)
+
+
+def test_a_thousand_resamples_of_a_whole_study_take_seconds():
+    rng = np.random.default_rng(0)
+    labels, trials = rng.integers(0, 2, (1200, 4)), rng.uniform(size=(1, 1200, 4))
+    started = time.perf_counter()
+    resampled_families(labels, trials, resamples(labels, np.arange(1200), 1000, rng), families(list("abcd"), ["a"]))
+    assert time.perf_counter() - started < 60 / 21  # 7 arms x 3 trials of this fit into a minute
+
+
+def test_one_trial_counts_images_only():
+    resampled = np.random.default_rng(0).normal(0.1, 0.04, (4000, 1))
+    found = interval(np.array([0.1]), resampled, 0.95)
+    assert (found.high - found.low) / 2 == pytest.approx(norm.isf(0.025) * 0.04, rel=0.05)
+    assert found.p == pytest.approx(2 * norm.sf(0.1 / resampled.std(ddof=1)), rel=1e-6)
+
+
+def test_without_image_noise_it_is_students_interval():
+    differences = np.array([0.02, 0.05, 0.11])
+    found = interval(differences, np.tile(differences, (10, 1)), 0.9)
+    error = differences.std(ddof=1) / np.sqrt(3)
+    assert found.low == pytest.approx(0.06 - t.isf(0.05, 2) * error)
+    assert found.p == pytest.approx(2 * t.sf(0.06 / error, 2), rel=1e-6)
+
+
+def test_both_parts_add_in_quadrature_and_p_is_where_the_interval_touches_zero():
+    differences = np.array([0.03, 0.06, 0.09])
+    resampled = differences + np.random.default_rng(2).normal(0, 0.02, (500, 1))
+    found = interval(differences, resampled, 0.95)
+    images, trials = resampled.mean(1).std(ddof=1), differences.std(ddof=1) / np.sqrt(3)
+    assert found.high - 0.06 == pytest.approx(np.hypot(norm.isf(0.025) * images, t.isf(0.025, 2) * trials))
+    assert interval(differences, resampled, 1 - found.p).low == pytest.approx(0, abs=1e-9)
+
+
+def test_the_sign_of_the_difference_does_not_change_p_and_equal_arms_have_p_one():
+    differences, resampled = np.array([0.1, 0.2]), np.random.default_rng(1).normal(0.15, 0.1, (200, 2))
+    up, down = interval(differences, resampled, 0.95), interval(-differences, -resampled, 0.95)
+    assert (up.low, up.p) == (pytest.approx(-down.high), pytest.approx(down.p))
+    assert interval(np.zeros(3), np.zeros((9, 3)), 0.95).p == 1
+    assert interval(np.full(4, 0.25), np.full((9, 4), 0.25), 0.95).p == 0
+
+
+def test_undefined_resamples_are_left_out():
+    resampled = np.random.default_rng(1).normal(0.15, 0.1, (200, 2))
+    holed = np.vstack([resampled, [[np.nan, 0.1]]])
+    assert interval(np.array([0.1, 0.2]), holed, 0.95) == interval(np.array([0.1, 0.2]), resampled, 0.95)
+
+
+@pytest.mark.parametrize(("ratio", "trials"), [(0, 3), (0.5, 3), (2, 3), (3, 5)])
+def test_the_interval_covers_the_truth_about_as_often_as_it_says(ratio, trials):
+    """A true difference of 1; trials vary ``ratio`` times as much as the images' standard error."""
+    rng, hits = np.random.default_rng(8), 0
+    for _ in range(600):
+        differences = 1 + rng.normal() + ratio * rng.normal(size=trials)
+        found = interval(differences, differences + rng.normal(size=(300, 1)), 0.95)
+        hits += found.low <= 1 <= found.high
+    assert 0.93 <= hits / 600 <= 0.99  # 600 studies have a standard error of 0.9 %; quadrature errs wide
+
+
+@pytest.mark.parametrize("between_trials", [0.3, 1.5])
+def test_two_arms_of_equal_skill_are_seldom_told_apart(between_trials):
+    """Whole studies from scores on: images differ, trials differ (in units of a score's SD), skill does not."""
+    covered = np.mean([_null_study(np.random.default_rng(seed), between_trials) for seed in range(150)])
+    assert covered >= 0.92
+
+
+def _null_study(rng: np.random.Generator, between_trials: float) -> bool:
+    labels = np.r_[np.ones(40), np.zeros(80)].astype(int)
+    arms = []
+    for _ in range(2):
+        gain = 1 + between_trials * rng.normal(size=(3, 1)) / 2
+        arms.append(labels * gain + rng.normal(size=120) + 0.5 * rng.normal(size=(3, 120)))
+    counts = resamples(labels[:, None], np.arange(120), 200, rng)
+    points = [np.array([auroc(labels, scores) for scores in arm]) for arm in arms]
+    boots = [np.stack([resampled_metrics(labels, s, counts)["auroc"] for s in arm], axis=1) for arm in arms]
+    found = interval(points[0] - points[1], boots[0] - boots[1], 0.95)
+    return found.low <= 0 <= found.high
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.01, 0.02, 0.03, 0.005]) == pytest.approx([0.03, 0.04, 0.04, 0.02])  # Wikipedia's and R's p.adjust
+    assert holm([0.6, 0.9]) == [1, 1]
+    assert holm([0.2]) == [0.2]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_rejects_what_the_stepwise_procedure_rejects(p):
+    adjusted = holm(p)
+    rejected, still = set(), True
+    for rank, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        still = still and p[index] * (len(p) - rank) <= 0.05
+        rejected |= {index} if still else set()
+    assert {k for k, value in enumerate(adjusted) if value <= 0.05} == rejected
+
+
+def test_a_perfect_ranking_has_the_perfect_curves():
+    labels, trials = np.array([0, 0, 1, 1]), np.array([[0.1, 0.2, 0.8, 0.9], [0.2, 0.1, 0.9, 0.7]])
+    roc, pr = mean_roc(labels, trials, np.ones(4)), mean_precision_recall(labels, trials, np.ones(4))
+    assert roc.tpr.tolist()[0] == 1
+    assert (pr.precision == 1).all()
+    assert len(roc) <= 100
+    assert pr.recall.iloc[-1] == 1
+
+
+def test_the_mean_curve_lies_on_the_trials_curve_when_they_are_equal():
+    rng = np.random.default_rng(4)
+    labels, weights = rng.integers(0, 2, 90), rng.uniform(0.2, 3, 90)
+    scores = rng.normal(size=90) + labels
+    pr = mean_precision_recall(labels, np.stack([scores, scores]), weights)
+    precision, recall, _ = precision_recall_curve(labels, scores, sample_weight=weights)
+    for reached, value in zip(pr.recall, pr.precision, strict=True):
+        assert value == pytest.approx(precision[recall >= reached - 1e-9][-1])
+    roc = mean_roc(labels, np.stack([scores, scores]), weights)
+    area = np.trapezoid(roc.tpr, roc.fpr)
+    assert area == pytest.approx(auroc(labels, scores, weights), abs=0.02)
+
+
+def test_a_curve_table_names_finding_and_arm_first():
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, (40, 2)), {arm: rng.uniform(size=(2, 40, 2)) for arm in ("x", "y")}
+    table = curve_table(mean_roc, labels, scores, np.ones(40), ["a", "b"])
+    assert list(table.columns) == ["finding", "arm", "fpr", "tpr"]
+    assert table.groupby(["finding", "arm"]).size().to_dict() == {(f, a): 51 for f in "ab" for a in "xy"}
