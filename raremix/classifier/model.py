@@ -45,7 +45,7 @@ def from_backbone(name: str, outputs: int, backbone: Path, *seed: object) -> nn.
     """A network that starts from the file ``backbone``, its last layer drawn anew from ``seed``."""
     model = build(name, outputs)
     _load_all_but_last(model, load_file(backbone))
-    _, last = _last_layer(model)
+    _, last = last_layer(model)
     bound = last.in_features**-0.5
     random = seeded("last layer", *seed)
     with torch.no_grad():
@@ -60,12 +60,13 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
 
 
 def _load_all_but_last(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    prefix, _ = _last_layer(model)
+    prefix, _ = last_layer(model)
     kept = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix + ".")}
     missing, unexpected = model.load_state_dict(kept, strict=False)
     if unexpected or any(not name.startswith(prefix + ".") for name in missing):
         raise UserError("the backbone is of another network than params.yaml, classify.model; run `dvc repro backbone`")
 
 
-def _last_layer(model: nn.Module) -> tuple[str, nn.Linear]:
+def last_layer(model: nn.Module) -> tuple[str, nn.Linear]:
+    """Name and module of the network's last linear layer."""
     return [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]

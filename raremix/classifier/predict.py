@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from raremix.classifier.model import build, normalised
+from raremix.classifier.model import build, last_layer, normalised
 from raremix.data.images import load
 from raremix.runtime.device import Precision, arithmetic, device
 
@@ -57,3 +57,14 @@ def probability(model: nn.Module, images: NDArray[np.uint8], precision: Precisio
         with arithmetic(precision):
             found.append(torch.sigmoid(model(normalised(batch)).float()).cpu().numpy())
     return np.concatenate(found).astype(np.float64)
+
+
+@torch.no_grad()
+def features(model: nn.Module, images: NDArray[np.uint8], precision: Precision) -> NDArray[np.float64]:
+    """What the last layer sees: ``[n, width]`` for ``images [n, side, side]``."""
+    model = model.to(device(), memory_format=torch.channels_last).eval()
+    seen: list[torch.Tensor] = []
+    hook = last_layer(model)[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
+    probability(model, images, precision)
+    hook.remove()
+    return torch.cat(seen).numpy().astype(np.float64)

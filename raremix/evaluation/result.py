@@ -59,7 +59,12 @@ def check_block(readme: Path, metrics: Path) -> None:
 
 
 def block(metrics: Path) -> str:
-    """README's results block, markers included: the answer in words, and a table of the arms."""
+    """README's results block, markers included: the answer in words, and a table of the arms.
+
+    Before the first run there is a warning in their place.
+    """
+    if _stale(metrics) and not (metrics / "compare").is_dir():
+        return "\n".join([OPEN, *_stale(metrics), CLOSE])
     summary, answer = _read(metrics)
     arms = summary[str(answer["shots"])]
     rows = [

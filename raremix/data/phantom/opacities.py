@@ -13,11 +13,14 @@ Array = NDArray[np.float64]
 
 
 def nodules(chest: Chest, severity: float, rng: np.random.Generator) -> Iterator[Box]:
-    """One to three round or lobulated masses, some faint, some partly behind heart, hilum or diaphragm."""
-    for _ in range(1 + (rng.random() < 0.25) + (rng.random() < 0.12)):
-        radius = (1.25 + 1.55 * severity) * rng.uniform(0.85, 1.15)
+    """One nodule or a few, a shower of small ones, a lobulated mass, a ring around a cavity; some partly hidden."""
+    kind = rng.choice(["nodule", "shower", "mass", "cavity"], p=[0.4, 0.25, 0.2, 0.15])
+    count = {"nodule": rng.integers(1, 3), "shower": rng.integers(5, 10)}.get(kind, 1)
+    size = {"nodule": 1.2, "shower": 1.0, "mass": 2.3, "cavity": 1.9}[kind] * (0.85 + 0.45 * severity)
+    for _ in range(count):
+        radius = size * rng.uniform(0.85, 1.15)
         x, y = chest.body.place(side_of(rng), rng.uniform(0.15, 0.92), rng.uniform(0.1, 0.85))
-        density = (0.70 + 0.60 * severity) * rng.uniform(0.85, 1.15)
+        density = (1.3 + 1.1 * severity) * rng.uniform(0.85, 1.15)
         px, py = chest.frame.at(MIDDLE)
         other = radius * rng.uniform(0.75, 1.1)
         mass = density * np.sqrt(ellipsoid(px, py, x, y, radius, other, radius, rng.uniform(0, 3)))
@@ -26,6 +29,9 @@ def nodules(chest: Chest, severity: float, rng: np.random.Generator) -> Iterator
             near = 0.75 * radius
             cx, cy = x + near * np.cos(turn), y + near * np.sin(turn)
             mass = np.maximum(mass, density * np.sqrt(ellipsoid(px, py, cx, cy, bud, bud, bud)))
+        if kind == "cavity":
+            hollow = 0.65 * radius
+            mass = np.clip(mass - 1.2 * density * np.sqrt(ellipsoid(px, py, x, y, hollow, hollow, hollow)), 0, None)
         yield chest.add("fluid", mass)
 
 

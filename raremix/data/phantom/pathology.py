@@ -23,11 +23,11 @@ SEVERITY = {
     "ild": (0.10, 1.0),
     "infiltration": (0.10, 1.0),
     "lung_opacity": (0.10, 1.0),
-    "nodule_mass": (0.20, 1.0),
+    "nodule_mass": (0.30, 1.0),
     "other_lesion": (0.10, 1.0),
     "pleural_effusion": (0.10, 1.0),
     "pleural_thickening": (0.10, 1.0),
-    "pneumothorax": (0.10, 1.0),
+    "pneumothorax": (0.35, 1.0),
     "pulmonary_fibrosis": (0.10, 1.0),
 }
 

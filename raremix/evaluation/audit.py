@@ -1,0 +1,59 @@
+"""What synthetic images are worth before any classifier is trained on them.
+
+A judge, trained on all real images of train, says whether a finding survives the autoencoder and whether the
+fine-tuned model draws it; regressors say whether the base model heeds its captions; a probe says whether synthetic
+images can be told from real ones.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+Array = NDArray[np.float64]
+
+
+def judged(labels: NDArray[np.int64], originals: Array, reconstructions: Array, findings: Sequence[str]) -> pd.DataFrame:
+    """AUROC per finding of the judge on real images and on their reconstructions.
+
+    Args:
+        labels: ``[images, findings]`` of 0 and 1.
+        originals, reconstructions: the judge's probabilities, ``[images, findings]``.
+    """
+    rows = [
+        (finding, roc_auc_score(labels[:, k], originals[:, k]), roc_auc_score(labels[:, k], reconstructions[:, k]))
+        for k, finding in enumerate(findings)
+    ]
+    return pd.DataFrame(rows, columns=["finding", "real", "reconstructed"])
+
+
+def told_apart(positives: Array, negatives: Array) -> float:
+    """AUROC with which scores ``[n]`` of images prompted with a finding exceed those of images prompted without."""
+    labels = np.repeat([1, 0], [len(positives), len(negatives)])
+    return float(roc_auc_score(labels, np.concatenate([positives, negatives])))
+
+
+def heeded(real: Mapping[str, tuple[Array, Array]], drawn: Mapping[str, tuple[Array, Array]]) -> pd.DataFrame:
+    """R2 of each attribute's regressor: on real images against the truth, on samples against what the caption asked.
+
+    Args:
+        real, drawn: attribute -> (wanted ``[n]``, predicted ``[n]``), in the attribute's standard deviations.
+    """
+    rows = [(name, r2_score(*real[name]), r2_score(*drawn[name])) for name in real]
+    return pd.DataFrame(rows, columns=["attribute", "real", "sampled"])
+
+
+def real_or_synthetic(real: Array, synthetic: Array) -> float:
+    """AUC (0.5 is perfect) of a logistic probe on features ``[n, width]``, by five-fold cross-validation."""
+    features = np.concatenate([real, synthetic])
+    labels = np.repeat([0, 1], [len(real), len(synthetic)])
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    scores = cross_val_predict(probe, features, labels, cv=folds, method="decision_function")
+    return float(roc_auc_score(labels, scores))

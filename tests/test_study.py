@@ -1,0 +1,154 @@
+"""The real stages through DVC, on the smoke profile."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from diffusers import StableDiffusionPipeline
+
+from raremix.runtime import checkpoints
+from stages import dreambooth, synthesize
+from stages.cli import run
+
+ROOT = Path(__file__).parent.parent
+WRITTEN = ("data", "models", "results", "metrics")
+KEY = "nodule_mass-3-0"
+IDENTITY = {f"GIT_{who}_{what}": f"test@{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+pytestmark = pytest.mark.slow
+
+
+def shell(command: list[str], folder: Path) -> str:
+    environment = os.environ | IDENTITY | {"DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(folder.parents[1])}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+def dvc(arguments: str, folder: Path) -> str:
+    return shell([sys.executable, "-m", "dvc", *arguments.split()], folder)
+
+
+def clone(folder: Path) -> Path:
+    """The files git would commit, in a repository of their own; its smoke profile."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines():
+        if (ROOT / name).is_file() and Path(name).name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    for command in (["git", "init", "-q"], ["git", "add", "."], ["git", "commit", "-qm", "copy"]):
+        subprocess.run(command, cwd=folder, check=True, env=os.environ | IDENTITY)
+    return folder / "profiles" / "smoke"
+
+
+def digests(profile: Path) -> dict[str, str]:
+    files = [path for name in WRITTEN for path in sorted((profile / name).rglob("*")) if path.is_file()]
+    return {str(path.relative_to(profile)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    profile = clone(tmp_path_factory.mktemp("first"))
+    dvc("repro", profile)
+    return profile
+
+
+def test_the_tables_are_as_others_build_on_them(study):
+    trial = pd.read_csv(study / "data/splits/trial0.csv")
+    assert list(trial.columns) == ["image_id", "part", "shot_rank"]
+    synthetic = pd.read_csv(study / f"data/synthetic/{KEY}/manifest.csv")
+    assert list(synthetic.columns[:10]) == [
+        "image_id", "file", "parents", "model_sha256", "prompt", "seed", "sampler", "steps", "guidance", "sha256",
+    ]  # fmt: skip
+    assert [hashlib.sha256((study / file).read_bytes()).hexdigest() for file in synthetic["file"]] == list(
+        synthetic["sha256"]
+    )
+    trained = set(trial.loc[trial["part"] == "train", "image_id"])
+    assert {parent for parents in synthetic["parents"] for parent in parents.split("|")} <= trained
+    pairs = synthetic.groupby("seed")["nodule_mass"].agg(["sum", "count"])
+    assert (pairs["sum"] == 1).all()
+    assert (pairs["count"] == 2).all()
+    assert "<nodule_mass>" in synthetic.loc[synthetic["nodule_mass"] == 1, "prompt"].iloc[0]
+    mix = pd.read_csv(study / "data/mix/dreambooth_mix-3-0.csv")
+    assert list(mix.columns[:4]) == ["image_id", "file", "source", "weight"]
+    assert set(mix["source"]) == {"real", "synthetic"}
+    predictions = pd.read_csv(study / "results/compare/predictions.csv")
+    assert list(predictions.columns) == [
+        "arm", "shots", "trial", "image_id", "part", "finding", "label", "probability",
+    ]  # fmt: skip
+    assert set(predictions["part"]) == {"test"}
+
+
+def test_the_base_model_has_not_seen_the_task(study):
+    corpus = pd.read_csv(study / "data/splits/corpus.csv")["image_id"]
+    votes = pd.read_csv(study / "data/votes.csv").set_index("image_id")
+    task = ["cardiomegaly", "pleural_effusion", "nodule_mass", "pneumothorax"]
+    assert (votes.loc[corpus, task] == 0).all(axis=None)
+    parts = pd.read_csv(study / "data/splits/trial0.csv").set_index("image_id")["part"]
+    assert set(parts[corpus]) == {"train"}
+
+
+def test_diffusers_opens_what_was_fine_tuned(study):
+    path = study / "models/dreambooth" / KEY
+    pipeline = StableDiffusionPipeline.from_pretrained(path, safety_checker=None, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline("chest x-ray <nodule_mass>", num_inference_steps=1, output_type="np").images.shape == (1, 32, 32, 3)
+
+
+def test_nothing_runs_again_when_nothing_changed(study):
+    said = dvc("repro", study)
+    assert "Running stage" not in said
+    assert "Data and pipelines are up to date." in said
+
+
+def test_a_second_directory_gives_the_same_bytes(study, tmp_path):
+    other = clone(tmp_path / "elsewhere" / "second")
+    dvc("repro", other)
+    assert digests(other) == digests(study)
+
+
+def test_a_killed_fine_tuning_and_synthesis_go_on_to_the_same_bytes(study, monkeypatch, tmp_path):
+    monkeypatch.chdir(study)
+    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN_SAVES", 0.0)
+    save = checkpoints.Checkpoint.save
+
+    def dies(self, step, **parts):
+        save(self, step, **parts)
+        if step == 3:
+            raise KeyboardInterrupt
+
+    tables = "--manifest data/manifest.csv --metadata data/metadata.csv --splits data/splits --pipeline models/base"
+    what = f"params.yaml --finding nodule_mass --shots 3 --trial 0 {tables}"
+    teach = f"{what} --votes data/votes.csv --boxes data/boxes.csv --out {tmp_path}/model --log {tmp_path}/log"
+    with monkeypatch.context() as once:
+        once.setattr(checkpoints.Checkpoint, "save", dies)
+        with pytest.raises(SystemExit, match="130"):
+            run(dreambooth.dreambooth, teach.split())
+    assert not (tmp_path / "model").exists()
+    run(dreambooth.dreambooth, teach.split())
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "model" / weights).read_bytes() == (study / "models/dreambooth" / KEY / weights).read_bytes()
+
+    sample = f"{what} --model {tmp_path}/model --out {tmp_path}/synthetic --log {tmp_path}/log"
+    run(synthesize.synthesize, sample.split())
+    made = sorted((tmp_path / "synthetic/images").glob("*.png"))
+    first = sorted((study / "data/synthetic" / KEY / "images").glob("*.png"))
+    assert [path.read_bytes() for path in made] == [path.read_bytes() for path in first]
+
+
+def test_a_classifier_parameter_runs_classifiers_and_what_follows_only(study):
+    said = dvc("exp run -S classify.training.lr=0.0007", study)
+    ran = {line.split("'")[1].split("@")[0] for line in said.splitlines() if line.startswith("Running stage")}
+    assert ran == {"classify", "validate", "compare"}
+
+
+def test_metrics_can_be_read(study):
+    assert "dreambooth_mix" in dvc("metrics show", study)
+    assert "vanilla" in dvc("exp show --csv --no-pager", study)
+    dvc("plots show", study)
+    assert (study / "dvc_plots/index.html").is_file()
