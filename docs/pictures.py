@@ -1,7 +1,10 @@
-"""Draw docs/phantoms.png: python docs/pictures.py"""
+"""Draw docs/phantoms.png, and docs/study.png from a finished run: python docs/pictures.py [study]"""
 
+import json
+import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
@@ -32,5 +35,33 @@ def phantoms(path: Path) -> None:
     page.quantize(64).convert("L").save(path, optimize=True)
 
 
+def study(path: Path) -> None:
+    """Above: real instances, synthetic images with the finding, the same seeds without; below: the result."""
+    summary = json.loads(Path("metrics/compare/summary.json").read_text())
+    answer = json.loads(Path("metrics/compare/answer.json").read_text())
+    arms = summary[str(answer["shots"])]
+    figure = plt.figure(figsize=(10, 8.2), layout="constrained")
+    grid = figure.add_gridspec(2, 2, height_ratios=[3, 2])
+    for column, finding in enumerate(["nodule_mass", "pneumothorax"]):
+        axes = figure.add_subplot(grid[0, column])
+        picture = Image.open(f"results/synthesize/{finding}-{answer['shots']}-0/real_positive_negative.png")
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        third = picture.height / 3
+        axes.set_yticks([third * (k + 0.5) for k in range(3)], ["real", "synthetic", "same seed,\nwithout"])
+        axes.set_xticks([])
+        axes.set_title(finding)
+    for column, metric in enumerate(["ap", "auroc"]):
+        axes = figure.add_subplot(grid[1, column])
+        scores = [arms[arm]["minority"][metric] for arm in arms]
+        axes.barh(list(arms), [s["mean"] for s in scores], xerr=[s["sd"] or 0 for s in scores], color="0.6")
+        axes.invert_yaxis()
+        axes.set_xlabel({"ap": "average precision", "auroc": "AUROC"}[metric] + ", minority findings, test; bars: SD")
+    figure.savefig(path, dpi=90)
+
+
 if __name__ == "__main__":
-    phantoms(Path(__file__).parent / "phantoms.png")
+    here = Path(__file__).parent
+    if sys.argv[1:] == ["study"]:
+        study(here / "study.png")
+    else:
+        phantoms(here / "phantoms.png")

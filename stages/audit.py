@@ -25,9 +25,9 @@ from raremix.data.trial import read_trial
 from raremix.evaluation.audit import heeded, judged, real_or_synthetic, told_apart
 from raremix.generator.base import load
 from raremix.generator.latents import roundtrip
-from raremix.generator.sample import draw
+from raremix.generator.sample import Sampling, draw
 from raremix.runtime.checkpoints import Checkpoint
-from raremix.runtime.device import Precision, device
+from raremix.runtime.device import device
 from raremix.runtime.progress import track
 from raremix.runtime.seeds import seed_for
 from stages.cli import run
@@ -41,9 +41,7 @@ class Audit:
     model: str  # the judge, a torchvision classifier, the backbone's
     training: ClassifierTraining  # of the judge
     samples: int  # of the base model, for the attributes
-    sample_steps: int
-    guidance: float
-    precision: Precision
+    sampling: Sampling
 
 
 def audit(
@@ -65,13 +63,15 @@ def audit(
     base = load(pipeline).to(device())
     pixels = images.load(held_out["file"])
 
-    rebuilt = probability(judge, roundtrip(base.vae, pixels, audit.precision), audit.training.precision)
+    rebuilt = probability(judge, roundtrip(base.vae, pixels, audit.sampling.precision), audit.training.precision)
     original = probability(judge, pixels, audit.training.precision)
     kept = judged(held_out[study.findings].to_numpy(), original, rebuilt, study.findings)
     write_csv(kept, out / "judge.csv", "%.4f")
 
     made = {
-        (finding, shots, trial): read_synthetic(synthetic / f"{finding}-{shots}-{trial}" / "manifest.csv", findings_of(rows))
+        (finding, shots, trial): read_synthetic(
+            synthetic / f"{finding}-{shots}-{trial}" / "manifest.csv", findings_of(rows)
+        )
         for finding in study.findings
         for shots in study.shots
         for trial in study.trials
@@ -141,8 +141,7 @@ def _samples(
     chosen = pd.read_csv(corpus, dtype=str)["image_id"][: audit.samples]
     prompts, seeds = [described[image] for image in chosen], [seed_for("audit", index) for index in range(len(chosen))]
     batches = [
-        draw(base, prompts[at : at + 32], seeds[at : at + 32], audit.sample_steps, audit.guidance, audit.precision)
-        for at in range(0, len(prompts), 32)
+        draw(base, prompts[at : at + 32], seeds[at : at + 32], audit.sampling) for at in range(0, len(prompts), 32)
     ]
     return facts.loc[chosen], np.concatenate(batches)
 

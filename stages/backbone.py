@@ -26,21 +26,22 @@ class Backbone:
     training: ClassifierTraining
 
 
-def backbone(backbone: Backbone, manifest: Path, metadata: Path, corpus: Path, out: Path, plots: Path) -> None:
+def backbone(backbone: Backbone, manifest: Path, metadata: Path, corpus: Path, out: Path, log: Path) -> None:
     """Pre-train one network to name the words of the base corpus's captions, or take ImageNet's, or random weights."""
-    plots.mkdir(parents=True, exist_ok=True)
+    log.mkdir(parents=True, exist_ok=True)
     rows = captions.of_corpus(manifest, metadata, corpus)
     words = captions.word_table(rows["prompt"])
+    checkpoint = Checkpoint("backbone", backbone, manifest, metadata, corpus)
     if backbone.start == "corpus":
         examples = Examples(images.load(rows["file"]), words.to_numpy(np.float32), np.ones(len(rows)))
-        checkpoint = Checkpoint("backbone", backbone, manifest, metadata, corpus)
         network = build(backbone.model, words.shape[1])
         network, losses = train(network, examples, backbone.training, "backbone", checkpoint)
-        pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses}).to_csv(plots / "loss.csv", index=False)
+        pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses}).to_csv(log / "loss.csv", index=False)
     else:
         network = (imagenet if backbone.start == "imagenet" else build)(backbone.model, words.shape[1])
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, out)
+    checkpoint.clear()
 
 
 if __name__ == "__main__":

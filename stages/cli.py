@@ -33,14 +33,19 @@ def run(stage: Stage, args: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        _leave(f"{name}: {error.strerror}: {error.filename or 'the disk'}; free space or mend the path, then run it again", 2)
+        _leave(
+            f"{name}: {error.strerror}: {error.filename or 'the disk'}; free space or mend the path, then run it again",
+            2,
+        )
     except KeyboardInterrupt:
         _leave(f"{name}: stopped; run it again to go on", 130)
 
 
 def _arguments(stage: Stage, name: str, args: list[str]) -> dict[str, object]:
     parser = ArgumentParser(
-        prog=f"python -m {name} params.yaml", description=(inspect.getdoc(stage) or "").split("\n")[0], exit_on_error=False
+        prog=f"python -m {name} params.yaml",
+        description=(inspect.getdoc(stage) or "").split("\n")[0],
+        exit_on_error=False,
     )
     parser.add_function_arguments(stage, as_group=False, as_positional=False)
     if not args or args[0].startswith("-"):

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from diffusers import StableDiffusionPipeline
+from dvclive import Live
 
 from raremix.data import captions, images
 from raremix.data.findings import known
@@ -20,9 +21,10 @@ from raremix.data.manifest import read_manifest, read_votes, write_csv
 from raremix.data.trial import read_trial, training_rows
 from raremix.generator import tuned
 from raremix.generator.dreambooth import Captioned, DreamBoothTraining, fine_tune
-from raremix.generator.sample import draw
+from raremix.generator.sample import Sampling, draw
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import Precision
+from raremix.runtime.errors import UserError
 from raremix.runtime.seeds import seed_for
 from stages.cli import run
 
@@ -43,11 +45,11 @@ class Dreambooth:
 
     instances: int | Literal["all"]
     lora_rank: int | None  # null fine-tunes the whole UNet
+    initializers: dict[str, str]  # finding -> the finding known to the base model whose embedding its token starts from
     prior: Prior
     precision: Precision
     training: DreamBoothTraining
-    sample_steps: int  # of sample grids and generated prior images
-    guidance: float
+    sampling: Sampling  # of sample grids and generated prior images
 
 
 def dreambooth(
@@ -65,6 +67,8 @@ def dreambooth(
     log: Path,
 ) -> None:
     """Teach the base model one finding, from the trial's shots of it."""
+    if dreambooth.lora_rank is not None and dreambooth.training.text_encoder:
+        raise UserError("params.yaml, dreambooth.training.text_encoder: a LoRA is of the UNet alone; set it to false")
     rows = read_manifest(manifest)
     known([finding], findings_of(rows), "study.findings")
     marks = read_votes(votes, rows)
@@ -73,7 +77,10 @@ def dreambooth(
     instances = choose(training, marks, finding, trial, count)
     normal = ordinary(training, marks, trial, dreambooth.prior.images)
     described = captions.describe(metadata, splits / "corpus.csv")
-    model = tuned.prepare(pipeline, captions.token(finding), dreambooth.lora_rank)
+    related = dreambooth.initializers.get(finding)
+    model = tuned.prepare(
+        pipeline, captions.token(finding), captions.token(related) if related else None, dreambooth.lora_rank
+    )
     name = f"{finding}-{shots}-{trial}"
 
     taught = _captioned(instances, finding, described, pd.read_csv(boxes, dtype={"image_id": str}))
@@ -84,13 +91,16 @@ def dreambooth(
 
     def sample(step: int) -> None:
         seeds = [seed_for("dreambooth sample", name, index) for index in range(len(shown))]
-        drawn = draw(model, shown, seeds, dreambooth.sample_steps, dreambooth.guidance, dreambooth.precision)
+        drawn = draw(model, shown, seeds, dreambooth.sampling)
         images.save(images.grid(drawn, len(shown)), log / f"step{step:05d}.png")
 
     losses = fine_tune(model, taught, prior, dreambooth.training, dreambooth.precision, name, checkpoint, sample)
-    tuned.save(model, out, dreambooth.lora_rank)
+    tuned.save(model, out, captions.token(finding), dreambooth.lora_rank)
     write_csv(instances[["image_id"]].assign(prompt=list(taught.prompts)), out / "instances.csv")
-    write_csv(pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses}), log / "loss.csv")
+    with Live(str(log), save_dvc_exp=False, dvcyaml=None, report=None) as live:
+        for loss in losses:
+            live.log_metric("loss", loss)
+            live.next_step()
     checkpoint.clear()
 
 
@@ -101,7 +111,7 @@ def _captioned(rows: pd.DataFrame, finding: str, described: dict[str, str], boxe
         captions.with_findings(described[row["image_id"]], [name for name in columns if row[name]])
         for row in rows.to_dict("records")
     ]
-    return Captioned(pixels, prompts, box_masks(boxes, rows["image_id"], finding, pixels.shape[-1]))
+    return Captioned(pixels, prompts, box_masks(boxes, rows["image_id"], [finding], pixels.shape[-1]))
 
 
 def _prior(
@@ -111,7 +121,7 @@ def _prior(
         pixels = images.load(normal["file"])
     else:
         seeds = [seed_for("prior", name, index) for index in range(len(prompts))]
-        pixels = draw(model, prompts, seeds, dreambooth.sample_steps, dreambooth.guidance, dreambooth.precision)
+        pixels = draw(model, prompts, seeds, dreambooth.sampling)
     return Captioned(pixels, prompts, np.zeros(pixels.shape, np.float32))
 
 

@@ -13,9 +13,9 @@ from raremix.data import captions, images
 from raremix.data.manifest import SYNTHETIC, read_manifest, write_csv
 from raremix.data.manifest import findings as findings_of
 from raremix.generator import tuned
-from raremix.generator.sample import draw_all
+from raremix.generator.sample import Sampling, draw_all
 from raremix.runtime.checkpoints import Checkpoint
-from raremix.runtime.device import Precision, device
+from raremix.runtime.device import device
 from raremix.runtime.files import sha256
 from raremix.runtime.seeds import generator, seed_for
 from stages.cli import run
@@ -29,9 +29,8 @@ class Synthesize:
 
     least: int  # images of each finding, where the mixes need fewer
     batch: int
-    steps: int  # of DPM-Solver++
-    guidance: float
-    precision: Precision
+    strength: float  # 1 starts from pure noise; less starts from a noised radiograph of the base model's corpus
+    sampling: Sampling
 
 
 def synthesize(
@@ -55,16 +54,22 @@ def synthesize(
     made = tuned.load_tuned(pipeline, model, captions.token(finding)).to(device())
     checkpoint = Checkpoint("synthesize", name, synthesize, manifest, metadata, splits / "corpus.csv", model)
     folder = checkpoint.directory / "images"
-    draw_all(
-        made, list(plan["prompt"]), list(plan["seed"]), [folder / f"{image}.png" for image in plan["image_id"]],
-        synthesize.steps, synthesize.guidance, synthesize.precision, synthesize.batch,
-    )  # fmt: skip
+    originals = images.load(rows.set_index("image_id").loc[plan["original"], "file"])
+    files = [folder / f"{image}.png" for image in plan["image_id"]]
+    prompts, seeds = list(plan["prompt"]), list(plan["seed"])
+    draw_all(made, prompts, seeds, files, synthesize.sampling, synthesize.batch, originals, synthesize.strength)
     out.mkdir(parents=True, exist_ok=True)
     folder.replace(out / "images")
     plan["file"] = [str(out / "images" / f"{image}.png") for image in plan["image_id"]]
     plan["parents"] = "|".join(instances["image_id"])
+    if synthesize.strength < 1:
+        plan["parents"] += "|" + plan["original"]
     plan["model_sha256"] = tuned.fingerprint(model)
-    plan["sampler"], plan["steps"], plan["guidance"] = "dpmsolver++", synthesize.steps, synthesize.guidance
+    plan["sampler"], plan["steps"], plan["guidance"] = (
+        "dpmsolver++",
+        synthesize.sampling.steps,
+        synthesize.sampling.guidance,
+    )
     plan["sha256"] = [sha256(Path(file)) for file in plan["file"]]
     write_csv(plan[[*SYNTHETIC, *findings_of(rows)]], out / "manifest.csv")
     _picture(rows, instances, plan, finding, log)
@@ -77,9 +82,16 @@ def _needed(splits: Path, shots: int, trial: int, finding: str) -> int:
 
 
 def _plan(
-    synthesize: Synthesize, name: str, finding: str, trial: int, needed: int, rows: pd.DataFrame, metadata: Path, splits: Path
+    synthesize: Synthesize,
+    name: str,
+    finding: str,
+    trial: int,
+    needed: int,
+    rows: pd.DataFrame,
+    metadata: Path,
+    splits: Path,
 ) -> pd.DataFrame:
-    """A row per image to make: image_id, prompt, seed and the findings it is prompted with."""
+    """A row per image to make: image_id, original, prompt, seed and the findings it is prompted with."""
     columns = findings_of(rows)
     labels = rows.set_index("image_id")[columns]
     described = captions.describe(metadata, splits / "corpus.csv")
@@ -91,7 +103,8 @@ def _plan(
             carried = labels.loc[model_of].to_dict() | {finding: int(kind == "pos")}
             prompt = captions.with_findings(described[model_of], [column for column in columns if carried[column]])
             seed = seed_for("synthesize", finding, trial, index)
-            plan.append({"image_id": f"{name}-{index:05d}-{kind}", "prompt": prompt, "seed": seed} | carried)
+            row = {"image_id": f"{name}-{index:05d}-{kind}", "original": model_of, "prompt": prompt, "seed": seed}
+            plan.append(row | carried)
     return pd.DataFrame(plan)
 
 

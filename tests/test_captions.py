@@ -47,7 +47,7 @@ def test_a_finding_is_one_token_and_no_token_is_unknown():
     prompt = captions.with_findings("chest x-ray pa view", ["nodule_mass", "pneumothorax"])
     tokens = tokenizer(captions.vocabulary([prompt]), 16)
     ids = token_ids([prompt], tokens)[0].tolist()
-    words = [word for word in prompt.split()]
+    words = prompt.split()
     assert tokens.convert_ids_to_tokens(ids[1 : 1 + len(words)]) == words
     assert ids[0] == tokens.bos_token_id
     assert set(ids[1 + len(words) :]) == {tokens.eos_token_id}

@@ -1,11 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 import torch
-from dataclasses import replace
 from safetensors.torch import save_file
 
-import tiny
 from raremix.classifier.augment import augment
 from raremix.classifier.model import build, from_backbone, normalised
 from raremix.classifier.predict import predict_run, probability, save_run
@@ -36,8 +37,8 @@ def same(one, other):
 
 
 def test_a_classifier_learns_an_easy_task():
-    longer = replace(tiny.CLASSIFIER, steps=40, batch=8, lr=2e-3, ema_decay=0.8)
-    model, losses = fit("easy", longer)
+    longer = replace(tiny.CLASSIFIER, steps=60, batch=8, lr=3e-3, ema_decay=0.8)
+    _, losses = fit("easy", longer)
     assert np.mean(losses[-5:]) < 0.4 * np.mean(losses[:3])
 
 

@@ -1,20 +1,22 @@
 import numpy as np
 import pytest
+import tiny
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 
-import tiny
 from raremix.data import captions
 from raremix.generator import autoencoder, denoiser, tuned
 from raremix.generator.base import assemble, load, published
 from raremix.generator.dreambooth import Captioned, fine_tune
 from raremix.generator.latents import decode, encode, roundtrip, to_grey, to_rgb
 from raremix.generator.loss import denoising_loss
-from raremix.generator.sample import draw, draw_all
+from raremix.generator.sample import Sampling, draw, draw_all
 from raremix.generator.tokens import reserve, tokenizer
 from raremix.runtime import checkpoints
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.errors import UserError
+
+SAMPLING = Sampling(3, 2.0, "float32")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,8 @@ def base(tmp_path_factory):
     vae, _ = autoencoder.train(pixels, tiny.AUTOENCODER, "float32", Checkpoint("vae"))
     tokens = tokenizer(captions.vocabulary(prompts), 12)
     latents = encode(vae, pixels, "float32")
-    unet, encoder, _ = denoiser.train(latents, prompts, tokens, tiny.DENOISER, "float32", Checkpoint("unet"))
+    boxes = torch.zeros(8, 1, 4, 4)
+    unet, encoder, _ = denoiser.train(latents, boxes, prompts, tokens, tiny.DENOISER, "float32", Checkpoint("unet"))
     path = tmp_path_factory.mktemp("models") / "base"
     assemble(vae, unet, encoder, tokens).save_pretrained(path)
     return path
@@ -39,7 +42,7 @@ def captioned(count=3, token="<nodule_mass>"):
 
 
 def teach(base, name="x", training=tiny.DREAMBOOTH, lora_rank=None):
-    pipeline = tuned.prepare(base, "<nodule_mass>", lora_rank)
+    pipeline = tuned.prepare(base, "<nodule_mass>", "<calcification>", lora_rank)
     prior = Captioned(tiny.images(4, seed=2), ["chest x-ray pa view"] * 4, np.zeros((4, 16, 16), np.float32))
     losses = fine_tune(pipeline, captioned(), prior, training, "float32", "n", Checkpoint(name), lambda step: None)
     return pipeline, losses
@@ -104,16 +107,33 @@ def test_diffusers_opens_and_samples_the_base_model(base):
 def test_an_image_depends_on_its_seed_and_prompt_not_on_its_neighbours(base):
     pipeline = load(base)
     pipeline.set_progress_bar_config(disable=True)
-    together = draw(pipeline, tiny.PROMPTS, [1, 2, 3], 3, 2.0, "float32")
-    alone = draw(pipeline, tiny.PROMPTS[1:2], [2], 3, 2.0, "float32")
-    other = draw(pipeline, tiny.PROMPTS[1:2], [4], 3, 2.0, "float32")
+    together = draw(pipeline, tiny.PROMPTS, [1, 2, 3], SAMPLING)
+    alone = draw(pipeline, tiny.PROMPTS[1:2], [2], SAMPLING)
+    other = draw(pipeline, tiny.PROMPTS[1:2], [4], SAMPLING)
     assert np.abs(together[1].astype(int) - alone[0]).max() <= 1
     assert np.abs(alone[0].astype(int) - other[0]).max() > 1
 
 
+def test_a_weak_edit_stays_near_its_original_and_a_full_one_forgets_it(base):
+    pipeline, fine = load(base), Sampling(20, 2.0, "float32")
+    originals = tiny.images(3, seed=5)
+    kept = roundtrip(pipeline.vae, originals, "float32").astype(float)
+    weak = draw(pipeline, tiny.PROMPTS, [1, 2, 3], fine, originals, strength=0.1)
+    full = draw(pipeline, tiny.PROMPTS, [1, 2, 3], fine, originals, strength=1.0)
+    assert np.abs(weak - kept).mean() < 0.5 * np.abs(full - kept).mean()
+    assert (full == draw(pipeline, tiny.PROMPTS, [1, 2, 3], fine)).all()
+
+
 def test_synthesis_goes_on_where_it_was_killed(base, tmp_path, monkeypatch):
     pipeline = load(base)
-    arguments = {"prompts": tiny.PROMPTS * 2, "seeds": range(6), "steps": 2, "guidance": 2.0, "precision": "float32", "batch": 2}
+    arguments = {
+        "prompts": tiny.PROMPTS * 2,
+        "seeds": range(6),
+        "sampling": SAMPLING,
+        "batch": 2,
+        "originals": tiny.images(6),
+        "strength": 0.7,
+    }
     whole = [tmp_path / "whole" / f"x-{index}-pos.png" for index in range(6)]
     draw_all(pipeline, files=whole, **arguments)
     killed = [tmp_path / "killed" / f"x-{index}-pos.png" for index in range(6)]
@@ -137,7 +157,7 @@ def test_synthesis_goes_on_where_it_was_killed(base, tmp_path, monkeypatch):
 
 
 def test_dreambooth_changes_the_unet_and_nothing_else(base):
-    before = load(base)
+    before = tuned.prepare(base, "<nodule_mass>", "<calcification>", None)
     after, losses = teach(base)
     assert len(losses) == 4
     assert any(not torch.equal(a, b) for a, b in zip(weights(before).values(), weights(after).values(), strict=True))
@@ -165,16 +185,50 @@ def test_dreambooth_killed_and_resumed_ends_with_the_same_weights(base, monkeypa
     assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
 
 
+@pytest.mark.parametrize("room", ["autoencoder", "denoiser"])
+def test_base_training_killed_and_resumed_ends_with_the_same_weights(base, monkeypatch, room):
+    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN_SAVES", 0.0)
+    tokens = load(base).tokenizer
+    latents, boxes, prompts = torch.randn(3, 4, 4, 4), torch.zeros(3, 1, 4, 4), tiny.PROMPTS
+    rooms = {
+        "autoencoder": lambda name: autoencoder.train(tiny.images(4), tiny.AUTOENCODER, "float32", Checkpoint(name)),
+        "denoiser": lambda name: denoiser.train(
+            latents, boxes, prompts, tokens, tiny.DENOISER, "float32", Checkpoint(name)
+        ),
+    }
+    whole = rooms[room]("whole")
+    real = checkpoints.Checkpoint.save
+
+    def dies(self, step, **parts):
+        real(self, step, **parts)
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(checkpoints.Checkpoint, "save", dies)
+        with pytest.raises(KeyboardInterrupt):
+            rooms[room]("killed")
+    resumed = rooms[room]("killed")
+    assert resumed[-1] == whole[-1]
+    for one, other in zip(whole[:-1], resumed[:-1], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_rare_words_are_drawn_more_often():
+    often = denoiser.rarity(["chest", "chest", "chest", "chest tube"])
+    assert often == [1, 1, 1, 2]
+
+
 def test_lora_trains_few_weights_and_opens_over_the_base(base, tmp_path):
     pipeline, _ = teach(base, "lora", lora_rank=2)
     trained = sum(p.numel() for p in pipeline.unet.parameters() if p.requires_grad)
     everything = sum(p.numel() for p in load(base).unet.parameters())
     assert trained < everything / 2
-    tuned.save(pipeline, tmp_path / "lora", 2)
+    tuned.save(pipeline, tmp_path / "lora", "<nodule_mass>", 2)
     opened = tuned.load_tuned(base, tmp_path / "lora", "<nodule_mass>")
     opened.set_progress_bar_config(disable=True)
     pipeline.set_progress_bar_config(disable=True)
-    arguments = (["chest x-ray <nodule_mass>"], [5], 2, 2.0, "float32")
+    arguments = (["chest x-ray <nodule_mass>"], [5], SAMPLING)
     assert (draw(opened, *arguments) == draw(pipeline, *arguments)).all()
     assert len(tuned.fingerprint(tmp_path / "lora")) == 64
 
@@ -193,7 +247,7 @@ def test_a_token_the_tokenizer_lacks_gets_an_embedding_of_its_own(base):
 
 
 def test_a_published_model_that_is_not_there_is_one_clear_line(tmp_path):
-    with pytest.raises(UserError, match="base.revision"):
+    with pytest.raises(UserError, match=r"base\.revision"):
         published("CompVis/stable-diffusion-v1-4", None)
     with pytest.raises(UserError, match="no pipeline at"):
         published(str(tmp_path), None)

@@ -61,7 +61,7 @@ def test_box_masks_join_the_readers_boxes_of_one_finding():
          ("a", "cardiomegaly", "R1", 0.0, 0.0, 8.0, 8.0)],
         columns=["image_id", "finding", "reader", "x_min", "y_min", "x_max", "y_max"],
     )  # fmt: skip
-    masks = box_masks(boxes, pd.Series(["b", "a"]), "nodule_mass", 8)
+    masks = box_masks(boxes, pd.Series(["b", "a"]), ["nodule_mass"], 8)
     assert masks[0].sum() == 0
     assert masks[1].sum() == 8
     assert masks[1, 2:4, 1:5].all()
@@ -69,7 +69,9 @@ def test_box_masks_join_the_readers_boxes_of_one_finding():
 
 def test_a_trial_trains_on_its_shots_and_everything_without_a_minority_finding(tmp_path):
     rows = manifest(4)
-    (tmp_path / "trial0.csv").write_text("image_id,part,shot_rank\ni00,train,0\ni01,train,5\ni02,train,\ni03,held_back,\n")
+    (tmp_path / "trial0.csv").write_text(
+        "image_id,part,shot_rank\ni00,train,0\ni01,train,5\ni02,train,\ni03,held_back,\n"
+    )
     trial = read_trial(tmp_path / "trial0.csv")
     assert training_rows(rows, trial, 5)["image_id"].tolist() == ["i00", "i02"]
     assert training_rows(rows, trial, 6)["image_id"].tolist() == ["i00", "i01", "i02"]

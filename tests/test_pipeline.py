@@ -20,8 +20,6 @@ dependencies = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(dependencies)
 
 
-
-
 def module(stage: str) -> str:
     return PIPELINE[stage]["cmd"].split()[2]
 

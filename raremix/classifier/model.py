@@ -8,7 +8,7 @@ import torchvision
 from safetensors.torch import load_file
 from torch import nn
 
-from raremix.runtime.device import seeded
+from raremix.runtime.device import device, seeded
 from raremix.runtime.errors import UserError
 
 Start = Literal["corpus", "imagenet", "random"]
@@ -36,7 +36,9 @@ def imagenet(name: str, outputs: int) -> nn.Module:
     try:
         weights = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
     except OSError as error:
-        raise UserError(f"params.yaml, backbone.start: ImageNet weights of {name} can't be downloaded ({error})") from None
+        raise UserError(
+            f"params.yaml, backbone.start: ImageNet weights of {name} can't be downloaded ({error})"
+        ) from None
     _load_all_but_last(model, weights)
     return model
 
@@ -54,8 +56,13 @@ def from_backbone(name: str, outputs: int, backbone: Path, *seed: object) -> nn.
     return model
 
 
+def on_device(model: nn.Module) -> nn.Module:
+    """``model`` where it runs, in the memory layout convolutions like best."""
+    return model.to(device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
 def normalised(images: torch.Tensor) -> torch.Tensor:
-    """``[n, 1, side, side]`` in 0..1 as the three equal channels, of about zero mean and unit spread, networks expect."""
+    """``[n, 1, side, side]`` in 0..1 as three equal channels of about zero mean and unit spread."""
     return ((images - 0.45) / 0.225).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from raremix.classifier.model import build, last_layer, normalised
+from raremix.classifier.model import build, last_layer, normalised, on_device
 from raremix.data.images import load
 from raremix.runtime.device import Precision, arithmetic, device
 
@@ -50,7 +50,7 @@ def predict_run(run: Path, rows: pd.DataFrame, part: str) -> pd.DataFrame:
 @torch.no_grad()
 def probability(model: nn.Module, images: NDArray[np.uint8], precision: Precision) -> NDArray[np.float64]:
     """``[n, outputs]`` in 0..1 for ``images [n, side, side]``."""
-    model = model.to(device(), memory_format=torch.channels_last).eval()
+    model = on_device(model).eval()
     found = []
     for start in range(0, len(images), BATCH):
         batch = torch.from_numpy(images[start : start + BATCH])[:, None].float().to(device()) / 255
@@ -62,7 +62,7 @@ def probability(model: nn.Module, images: NDArray[np.uint8], precision: Precisio
 @torch.no_grad()
 def features(model: nn.Module, images: NDArray[np.uint8], precision: Precision) -> NDArray[np.float64]:
     """What the last layer sees: ``[n, width]`` for ``images [n, side, side]``."""
-    model = model.to(device(), memory_format=torch.channels_last).eval()
+    model = on_device(model).eval()
     seen: list[torch.Tensor] = []
     hook = last_layer(model)[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
     probability(model, images, precision)

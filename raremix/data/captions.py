@@ -7,6 +7,7 @@ exposure, and so on. A finding is one reserved token, ``<nodule_mass>``, so that
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,11 +51,11 @@ def thirds(metadata: pd.DataFrame) -> Thirds:
     return Thirds(cuts, means)
 
 
-def caption(facts: Mapping[str, object], findings: Iterable[str], edges: Thirds) -> str:
+def caption(facts: Mapping[Any, Any], findings: Iterable[str], edges: Thirds) -> str:
     """The caption of one radiograph from its metadata row and the slugs of its findings."""
     words = [CLASS_PROMPT, VIEWS.get(str(facts["view"]), ""), SEXES.get(str(facts["sex"]), "")]
     for fact, (low, high) in edges.cuts.items():
-        value = float(facts[fact])  # type: ignore[arg-type]
+        value = float(facts[fact])
         words.append("" if np.isnan(value) else LEVELS[fact][int(np.digitize(value, [low, high]))])
     words += [device for device in DEVICES if device in str(facts["devices"]).split("|")]
     words += [token(finding) for finding in findings]
@@ -98,7 +99,9 @@ def describe(metadata: Path, corpus: Path) -> dict[str, str]:
     Raises:
         UserError: an image of the corpus has no row in ``metadata``.
     """
-    known = pd.read_csv(metadata, dtype={"image_id": str, "view": str, "sex": str, "devices": str}).set_index("image_id")
+    known = pd.read_csv(metadata, dtype={"image_id": str, "view": str, "sex": str, "devices": str}).set_index(
+        "image_id"
+    )
     ids = pd.read_csv(corpus, dtype=str)["image_id"]
     if missing := sorted(set(ids) - set(known.index)):
         raise UserError(f"{metadata}: no row for image '{missing[0]}'; run `dvc repro ingest`")

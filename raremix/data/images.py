@@ -24,12 +24,12 @@ def load(files: Iterable[str]) -> NDArray[np.uint8]:
 
 
 def save(image: NDArray[np.uint8], file: str | Path) -> None:
-    """Write a grey image ``[height, width]`` as PNG, whatever the file's ending; the same pixels give the same bytes."""
+    """Write a grey image ``[height, width]`` as PNG, whatever the ending; the same pixels give the same bytes."""
     Image.fromarray(image).save(file, "PNG")
 
 
 def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
-    """``images [n, height, width]`` row by row in one picture of ``columns`` columns; the last row is cut if not full."""
+    """``images [n, height, width]`` in rows of ``columns``, one picture; a last row that is not full is left out."""
     rows = len(images) // columns
     n, height, width = images[: rows * columns].shape
     tiles = images[:n].reshape(rows, columns, height, width)

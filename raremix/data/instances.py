@@ -1,5 +1,7 @@
 """The few radiographs DreamBooth learns from, and the ordinary ones it must not forget."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -9,9 +11,7 @@ from raremix.runtime.errors import UserError
 from raremix.runtime.seeds import generator
 
 
-def choose(
-    training: pd.DataFrame, votes: pd.DataFrame, finding: str, trial: int, count: int | None
-) -> pd.DataFrame:
+def choose(training: pd.DataFrame, votes: pd.DataFrame, finding: str, trial: int, count: int | None) -> pd.DataFrame:
     """The ``count`` clearest of the ``training`` rows (manifest columns) that carry ``finding``; all if None.
 
     Clear is what most readers marked, then what comes with the fewest other findings; ties are drawn by lot.
@@ -46,16 +46,20 @@ def ordinary(training: pd.DataFrame, votes: pd.DataFrame, trial: int, count: int
     marked = votes.set_index("image_id")[findings_of(training)].any(axis=1)
     normal = training[~training["image_id"].map(marked)].sort_values("image_id")
     if len(normal) < count:
-        raise UserError(f"params.yaml, dreambooth.prior.images: {count} asked for, {len(normal)} normal images to train on")
+        raise UserError(
+            f"params.yaml, dreambooth.prior.images: {count} asked for, {len(normal)} normal images to train on"
+        )
     drawn = generator("prior", trial).permutation(len(normal))[:count]
     return normal.iloc[np.sort(drawn)]
 
 
-def box_masks(boxes: pd.DataFrame, images: pd.Series, finding: str, size: int) -> NDArray[np.float32]:
-    """1 inside any reader's box of ``finding``, else 0: ``[n, size, size]`` in the order of ``images``."""
+def box_masks(boxes: pd.DataFrame, images: pd.Series, findings: Collection[str], size: int) -> NDArray[np.float32]:
+    """1 inside any reader's box of ``findings``, else 0: ``[n, size, size]`` in the order of ``images``."""
     masks = np.zeros((len(images), size, size), np.float32)
     rows = {image: index for index, image in enumerate(images)}
-    for box in boxes[(boxes["finding"] == finding) & boxes["image_id"].isin(rows)].itertuples():
-        top, left = int(box.y_min), int(box.x_min)
-        masks[rows[box.image_id], top : int(np.ceil(box.y_max)), left : int(np.ceil(box.x_max))] = 1
+    own = boxes[boxes["finding"].isin(findings) & boxes["image_id"].isin(rows)]
+    first = np.floor(own[["x_min", "y_min"]].to_numpy()).astype(int)
+    last = np.ceil(own[["x_max", "y_max"]].to_numpy()).astype(int)
+    for image, (left, top), (right, bottom) in zip(own["image_id"], first, last, strict=True):
+        masks[rows[image], top:bottom, left:right] = 1
     return masks

@@ -21,6 +21,9 @@ def affine(images: torch.Tensor, views: Views, random: torch.Generator) -> torch
     angle, zoom, right, down = (2 * torch.rand(4, len(images), generator=random) - 1).double()
     angle, scale = angle * math.radians(views.rotation), torch.exp(zoom * views.zoom)
     cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
-    rows = [torch.stack(row, 1) for row in ((cosine, -sine, 2 * views.shift * right), (sine, cosine, 2 * views.shift * down))]
+    rows = [
+        torch.stack(row, 1)
+        for row in ((cosine, -sine, 2 * views.shift * right), (sine, cosine, 2 * views.shift * down))
+    ]
     grid = functional.affine_grid(torch.stack(rows, 1).to(images), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -19,7 +19,9 @@ from sklearn.preprocessing import StandardScaler
 Array = NDArray[np.float64]
 
 
-def judged(labels: NDArray[np.int64], originals: Array, reconstructions: Array, findings: Sequence[str]) -> pd.DataFrame:
+def judged(
+    labels: NDArray[np.int64], originals: Array, reconstructions: Array, findings: Sequence[str]
+) -> pd.DataFrame:
     """AUROC per finding of the judge on real images and on their reconstructions.
 
     Args:

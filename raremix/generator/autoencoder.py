@@ -19,7 +19,6 @@ from raremix.runtime.losses import Losses
 from raremix.runtime.progress import track
 from raremix.runtime.schedule import cosine
 
-
 LOG_VARIANCE = -8.0  # of the posterior at the start
 HAAR = torch.tensor([[[1, 1], [1, 1]], [[1, -1], [1, -1]], [[1, 1], [-1, -1]], [[1, -1], [-1, 1]]]) / 2
 
@@ -123,4 +122,5 @@ def _first_channels(conv: torch.nn.Conv2d, weight: torch.Tensor, at: int) -> Non
     outputs, inputs = min(outputs, conv.weight.shape[0]), min(inputs, conv.weight.shape[1])
     conv.weight[:outputs] = 0
     conv.weight[:outputs, :inputs, at : at + height, at : at + width] = weight[:outputs, :inputs]
+    assert conv.bias is not None
     conv.bias[:outputs] = 0

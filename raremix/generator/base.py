@@ -47,7 +47,9 @@ def published(source: str, revision: str | None) -> StableDiffusionPipeline:
         )  # fmt: skip
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"params.yaml, base.pretrained: no pipeline at '{source}' ({reason}); download it first") from None
+        raise UserError(
+            f"params.yaml, base.pretrained: no pipeline at '{source}' ({reason}); download it first"
+        ) from None
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
         pipeline.scheduler.config, algorithm_type="dpmsolver++"
     )

@@ -1,5 +1,6 @@
 """The small UNet and text encoder of the phantom profile, trained from scratch on captioned latents."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -30,6 +31,7 @@ class DenoiserTraining:
     steps: int
     batch: int
     lr: float
+    box_weight: float  # of the error inside the readers' boxes, against 1 outside
     caption_dropout: float  # share of captions left out, for classifier-free guidance
     ema_decay: float
 
@@ -37,46 +39,68 @@ class DenoiserTraining:
 def noise_schedule() -> DDPMScheduler:
     """Stable Diffusion's noise schedule; the small UNet predicts v (Salimans & Ho 2022, appendix D)."""
     return DDPMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, prediction_type="v_prediction"
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        steps_offset=1,
+        prediction_type="v_prediction",
     )
 
 
 def train(
     latents: torch.Tensor,
+    boxes: torch.Tensor,
     captions: Sequence[str],
     tokens: CLIPTokenizer,
     training: DenoiserTraining,
     precision: Precision,
     checkpoint: Checkpoint,
 ) -> tuple[UNet2DConditionModel, CLIPTextModel, list[float]]:
-    """Fit both models to ``latents [n, channels, side, side]`` and their captions; they (averaged), and the losses."""
+    """Fit both models to captioned latents; they (averaged), and the losses.
+
+    Images with rare words are drawn more often, by the square root of the rarest one's inverse frequency (the repeat
+    factor of Gupta et al. 2019, LVIS); else a word of every thirtieth caption is not learned in minutes.
+
+    Args:
+        latents: ``[n, channels, side, side]``.
+        boxes: 1 inside any reader's box, else 0, ``[n, 1, side, side]``.
+    """
     unet = _unet(training, latents.shape[1], latents.shape[-1]).to(device())
     encoder = _text_encoder(training, tokens).to(device())
-    weights = list(chain(unet.parameters(), encoder.parameters()))
-    optimizer = torch.optim.AdamW(weights, training.lr, (0.9, 0.99), weight_decay=0.01, fused=True)
-    ema = EMAModel(weights, decay=training.ema_decay, use_ema_warmup=True, power=0.75)
+    learned = list(chain(unet.parameters(), encoder.parameters()))
+    optimizer = torch.optim.AdamW(learned, training.lr, (0.9, 0.99), weight_decay=0.01, fused=True)
+    ema = EMAModel(learned, decay=training.ema_decay, use_ema_warmup=True, power=0.75)
     ids, empty = token_ids(captions, tokens), token_ids([""], tokens)
     schedule, losses = noise_schedule(), Losses()
+    repeat = torch.tensor(rarity(captions))
+    weights = 1 + (training.box_weight - 1) * boxes
     parts = {"unet": unet, "encoder": encoder, "optimizer": optimizer, "ema": ema, "losses": losses}
     start = checkpoint.restore(**parts)
     ema.to(device())
     for step in track(range(start, training.steps), "denoiser", training.steps, start):
         random = seeded("denoiser", step)
-        chosen = torch.randint(len(latents), (training.batch,), generator=random)
+        chosen = torch.multinomial(repeat, training.batch, replacement=True, generator=random)
         dropped = torch.rand(training.batch, 1, generator=random) < training.caption_dropout
         optimizer.param_groups[0]["lr"] = training.lr * cosine(step, training.steps, warmup=training.steps // 20)
         with arithmetic(precision):
             text = encoder(torch.where(dropped, empty, ids[chosen]).to(device()))[0]
-            loss = denoising_loss(unet, schedule, latents[chosen], text, random).mean()
+            loss = denoising_loss(unet, schedule, latents[chosen], text, random, weights[chosen]).mean()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        ema.step(weights)
+        ema.step(learned)
         losses.append(loss)
         checkpoint.save_if_due(step + 1, **parts)
-    ema.copy_to(weights)
+    ema.copy_to(learned)
     return unet.eval(), encoder.eval(), losses.values
+
+
+def rarity(captions: Sequence[str]) -> list[float]:
+    """How often each caption is to be drawn: the square root of the inverse frequency of its rarest word."""
+    count = Counter(word for caption in captions for word in set(caption.split()))
+    return [max((len(captions) / count[word]) ** 0.5 for word in caption.split()) for caption in captions]
 
 
 def _unet(training: DenoiserTraining, channels: int, side: int) -> UNet2DConditionModel:
@@ -94,6 +118,9 @@ def _unet(training: DenoiserTraining, channels: int, side: int) -> UNet2DConditi
         norm_num_groups=16,
         cross_attention_dim=training.text_width,
         attention_head_dim=4,
+        # Cross-attention alone had not learned the word "pacemaker" after 2,000 steps; pooled text reaches every block.
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
     )
 
 

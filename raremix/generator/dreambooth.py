@@ -1,4 +1,4 @@
-"""DreamBooth (Ruiz et al. 2022): bind a finding's token to a handful of radiographs, and keep what normal ones look like.
+"""DreamBooth (Ruiz et al. 2022): bind a finding's token to a handful of radiographs; keep what normal ones look like.
 
 A faint finding is a tiny share of the latent error, and a plain mean over the latent then learns the chests and not the
 nodules. So the readers' boxes weight the error of the instances.
@@ -25,7 +25,7 @@ from raremix.runtime.schedule import cosine
 
 @dataclass(frozen=True)
 class Captioned:
-    """Radiographs ``[n, size, size]`` in 0..255, their prompts, and the readers' boxes ``[n, size, size]`` as 0 or 1."""
+    """Radiographs ``[n, size, size]`` in 0..255, their prompts, and the readers' boxes ``[n, size, size]``, 0 or 1."""
 
     images: NDArray[np.uint8]
     prompts: Sequence[str]
@@ -39,6 +39,7 @@ class DreamBoothTraining:
     steps: int
     batch: int  # instances a step; as many prior images again
     lr: float
+    text_encoder: bool  # whether the text encoder learns too
     prior_weight: float
     box_weight: float  # of the error inside the readers' boxes, against 1 outside
     encoded_views: int  # augmented and encoded views an instance, made once
@@ -56,18 +57,20 @@ def fine_tune(
     checkpoint: Checkpoint,
     on_sample: Callable[[int], None],
 ) -> list[float]:
-    """Fine-tune ``pipeline.unet`` in place; the loss of each step. ``on_sample(step)`` is called now and then."""
+    """Fine-tune the pipeline's UNet, and text encoder if asked, in place; the loss of each step.
+
+    ``on_sample(step)`` is called now and then.
+    """
     pipeline.to(device())
     unet, schedule = pipeline.unet, DDPMScheduler.from_config(pipeline.scheduler.config)
     latents, weights, prompts = _encoded_views(pipeline, instances, training, precision, seed)
     prior_latents = encode_images(pipeline.vae, prior.images, precision)
-    with torch.no_grad(), arithmetic(precision):
-        text = encode_text(prompts, pipeline.tokenizer, pipeline.text_encoder).float()
-        prior_text = encode_text(prior.prompts, pipeline.tokenizer, pipeline.text_encoder).float()
-    unet.train().requires_grad_(True)
-    optimizer = torch.optim.AdamW(unet.parameters(), training.lr, (0.9, 0.99), weight_decay=0.01, fused=True)
+    embed = _embedding(pipeline, training.text_encoder, precision, [*prompts, *prior.prompts])
+    encoder = pipeline.text_encoder.requires_grad_(training.text_encoder)
+    learned = [p for model in (unet, encoder) for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learned, training.lr, (0.9, 0.99), weight_decay=0.01, fused=True)
     losses = Losses()
-    parts = {"unet": unet, "optimizer": optimizer, "losses": losses}
+    parts = {"unet": unet, "encoder": encoder, "optimizer": optimizer, "losses": losses}
     start = checkpoint.restore(**parts)
     flat = torch.ones(training.batch, *weights.shape[1:])
     for step in track(range(start, training.steps), f"dreambooth {seed}", training.steps, start):
@@ -80,14 +83,14 @@ def fine_tune(
                 unet,
                 schedule,
                 torch.cat([latents[chosen], prior_latents[kept]]),
-                torch.cat([text[chosen], prior_text[kept]]),
+                embed([prompts[index] for index in chosen] + [prior.prompts[index] for index in kept]),
                 random,
                 torch.cat([weights[chosen], flat]),
             )
         instance_loss, prior_loss = error.chunk(2)
         loss = instance_loss.mean() + training.prior_weight * prior_loss.mean()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss)
@@ -96,12 +99,30 @@ def fine_tune(
             unet.eval()
             on_sample(step + 1)
             unet.train()
-    unet.eval().requires_grad_(False)
+    for model in (unet, encoder):
+        model.eval().requires_grad_(False)
     return losses.values
 
 
+def _embedding(
+    pipeline: StableDiffusionPipeline, learns: bool, precision: Precision, prompts: Sequence[str]
+) -> Callable[[Sequence[str]], torch.Tensor]:
+    """From prompts to embeddings: by the text encoder as it learns, or looked up where it does not."""
+    if learns:
+        return lambda asked: encode_text(asked, pipeline.tokenizer, pipeline.text_encoder)
+    distinct = list(dict.fromkeys(prompts))
+    with torch.no_grad(), arithmetic(precision):
+        table = encode_text(distinct, pipeline.tokenizer, pipeline.text_encoder).float()
+    rows = {prompt: row for row, prompt in enumerate(distinct)}
+    return lambda asked: table[[rows[prompt] for prompt in asked]]
+
+
 def _encoded_views(
-    pipeline: StableDiffusionPipeline, instances: Captioned, training: DreamBoothTraining, precision: Precision, seed: str
+    pipeline: StableDiffusionPipeline,
+    instances: Captioned,
+    training: DreamBoothTraining,
+    precision: Precision,
+    seed: str,
 ) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     """Latents, box weights at the latents' size and prompts of ``encoded_views`` random views of each instance."""
     times = training.encoded_views

@@ -7,6 +7,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from raremix.runtime.device import seeded
+from raremix.runtime.errors import UserError
 
 
 def tokenizer(words: Sequence[str], length: int) -> CLIPTokenizer:
@@ -32,6 +33,22 @@ def reserve(token: str, tokens: CLIPTokenizer, encoder: CLIPTextModel) -> None:
     drawn = torch.randn(table.shape[1], generator=seeded("token", token))
     encoder.resize_token_embeddings(len(tokens), mean_resizing=False)
     encoder.get_input_embeddings().weight.data[-1] = table.mean(0) + table.std(0) * drawn
+
+
+def start_from(initializer: str, token: str, tokens: CLIPTokenizer, encoder: CLIPTextModel) -> None:
+    """Give ``token`` the embedding of ``initializer``.
+
+    Raises:
+        UserError: the tokenizer has no such word as one token.
+    """
+    if initializer not in tokens.get_vocab():
+        raise UserError(f"params.yaml, dreambooth.initializers: '{initializer}' is no token of the base model")
+    embedding_of(token, tokens, encoder).copy_(embedding_of(initializer, tokens, encoder))
+
+
+def embedding_of(token: str, tokens: CLIPTokenizer, encoder: CLIPTextModel) -> torch.Tensor:
+    """The row ``[width]`` of the embedding table that belongs to ``token``; writing to it changes the table."""
+    return encoder.get_input_embeddings().weight.data[tokens.convert_tokens_to_ids(token)]
 
 
 def encode(prompts: Sequence[str], tokens: CLIPTokenizer, encoder: CLIPTextModel) -> torch.Tensor:

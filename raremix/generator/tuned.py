@@ -6,33 +6,43 @@ from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 
 from raremix.generator.base import load
-from raremix.generator.tokens import reserve
+from raremix.generator.tokens import embedding_of, reserve, start_from
 from raremix.runtime.files import sha256
 
-LORA_LAYERS = ["to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2"]
+LORA, EMBEDDING = "pytorch_lora_weights.safetensors", "learned_embeds.safetensors"  # diffusers' own names
+LORA_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
-def prepare(base: Path, token: str, lora_rank: int | None) -> StableDiffusionPipeline:
-    """The base pipeline with ``token`` reserved, and with what is to be trained of its UNet requiring gradients."""
+def prepare(base: Path, token: str, initializer: str | None, lora_rank: int | None) -> StableDiffusionPipeline:
+    """The base pipeline with ``token`` reserved, and with what is to be trained of its UNet requiring gradients.
+
+    The token starts from the embedding of ``initializer``, if there is one (Gal et al. 2022, textual inversion).
+    """
     pipeline = load(base)
     reserve(token, pipeline.tokenizer, pipeline.text_encoder)
+    if initializer is not None:
+        start_from(initializer, token, pipeline.tokenizer, pipeline.text_encoder)
     for model in (pipeline.vae, pipeline.text_encoder):
         model.requires_grad_(False)
     pipeline.unet.requires_grad_(lora_rank is None)
     if lora_rank is not None:
-        pipeline.unet.add_adapter(LoraConfig(lora_rank, LORA_LAYERS, lora_alpha=lora_rank, init_lora_weights="gaussian"))
+        options = {"r": lora_rank, "lora_alpha": lora_rank, "target_modules": LORA_LAYERS}
+        pipeline.unet.add_adapter(LoraConfig(init_lora_weights="gaussian", **options))
     return pipeline
 
 
-def save(pipeline: StableDiffusionPipeline, out: Path, lora_rank: int | None) -> None:
-    """Write the fine-tuned ``pipeline``, or its LoRA alone, to the directory ``out``."""
+def save(pipeline: StableDiffusionPipeline, out: Path, token: str, lora_rank: int | None) -> None:
+    """Write the fine-tuned ``pipeline``, or its LoRA and the embedding of ``token`` alone, to the directory ``out``."""
     if lora_rank is None:
         pipeline.save_pretrained(out)
         return
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipeline.unet))
     StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=layers)
+    embedding = embedding_of(token, pipeline.tokenizer, pipeline.text_encoder)
+    save_file({token: embedding.detach().cpu().clone()}, out / EMBEDDING)
 
 
 def load_tuned(base: Path, tuned: Path, token: str) -> StableDiffusionPipeline:
@@ -41,11 +51,12 @@ def load_tuned(base: Path, tuned: Path, token: str) -> StableDiffusionPipeline:
         return load(tuned)
     pipeline = load(base)
     reserve(token, pipeline.tokenizer, pipeline.text_encoder)
-    pipeline.load_lora_weights(tuned)
+    embedding_of(token, pipeline.tokenizer, pipeline.text_encoder).copy_(load_file(tuned / EMBEDDING)[token])
+    pipeline.load_lora_weights(tuned, weight_name=LORA)
     return pipeline
 
 
 def fingerprint(tuned: Path) -> str:
-    """The SHA-256 of the file that holds the fine-tuned weights."""
-    (weights,) = [*tuned.glob("unet/*.safetensors"), *tuned.glob("*.safetensors")]
+    """The SHA-256 of the file that holds the fine-tuned weights of the UNet."""
+    (weights,) = [*tuned.glob("unet/*.safetensors"), *tuned.glob(LORA)]
     return sha256(weights)

@@ -3,7 +3,6 @@
 import math
 
 
-
 def cosine(step: int, steps: int, warmup: int) -> float:
     """The share 0..1 of the peak learning rate: a linear warm-up over ``warmup`` steps, then half a cosine to zero."""
     if step < warmup:

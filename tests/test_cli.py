@@ -1,0 +1,115 @@
+"""A user's mistake is one line on stderr and exit code 2, before anything is done."""
+
+import errno
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from raremix.runtime.errors import UserError
+from stages.cli import run, sections
+from stages.split import split
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Bake:
+    minutes: int
+    oven: str
+
+
+def bake(bake: Bake, out: Path) -> None:
+    """Bake.
+
+    Args:
+        out: where to.
+    """
+    if bake.oven == "cold":
+        raise UserError("params.yaml, bake.oven: is cold;\n  heat it")
+    if bake.oven == "full":
+        raise OSError(errno.ENOSPC, "No space left on device", "bread")
+    if bake.oven == "left":
+        raise KeyboardInterrupt
+    out.write_text(f"{bake.minutes} {bake.oven}")
+
+
+@pytest.fixture
+def kitchen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("bake:\n  minutes: 5\n  oven: hot\n")
+    return tmp_path
+
+
+def fails(capsys, code: int, *flags: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        run(bake, ["params.yaml", "--out", "bread", *flags])
+    assert stop.value.code == code
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    return line
+
+
+def test_a_stage_gets_its_section_and_its_paths(kitchen):
+    run(bake, ["params.yaml", "--out", "bread"])
+    assert (kitchen / "bread").read_text() == "5 hot"
+    run(bake, ["params.yaml", "--out", "bread", "--bake.minutes", "9"])
+    assert (kitchen / "bread").read_text() == "9 hot"
+    assert sections(bake) == ["bake"]
+
+
+def test_a_misspelled_parameter_is_named(kitchen, capsys):
+    Path("params.yaml").write_text("bake:\n  minuts: 5\n  oven: hot\n")
+    assert "minuts" in fails(capsys, 2)
+
+
+def test_a_parameter_of_the_wrong_type_is_named(kitchen, capsys):
+    Path("params.yaml").write_text("bake:\n  minutes: ten\n  oven: hot\n")
+    line = fails(capsys, 2)
+    assert "minutes" in line
+    assert "ten" in line
+
+
+def test_a_missing_parameter_a_missing_section_and_a_missing_file_are_named(kitchen, capsys):
+    Path("params.yaml").write_text("bake:\n  oven: hot\n")
+    assert "minutes" in fails(capsys, 2)
+    Path("params.yaml").write_text("boil: 1\n")
+    assert "section 'bake' is missing" in fails(capsys, 2)
+    Path("params.yaml").unlink()
+    assert "no such params file" in fails(capsys, 2)
+
+
+def test_an_unknown_flag_is_named(kitchen, capsys):
+    assert "oout" in fails(capsys, 2, "--oout", "x")
+
+
+def test_user_errors_a_full_disk_and_ctrl_c_are_one_line(kitchen, capsys):
+    assert "is cold; heat it" in fails(capsys, 2, "--bake.oven", "cold")
+    assert "No space left on device: bread" in fails(capsys, 2, "--bake.oven", "full")
+    assert "run it again to go on" in fails(capsys, 130, "--bake.oven", "left")
+    assert not (kitchen / "bread").exists()
+
+
+def test_help_explains_a_stage_without_a_params_file():
+    done = subprocess.run([sys.executable, "-m", "stages.split", "--help"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0
+    assert "Divide patients into parts" in done.stdout
+    assert "--split.validation" in done.stdout
+
+
+def test_an_unknown_finding_in_params_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("[nodule_mass, pneumothorax]", "[nodule_mass, hiccups]"))
+    columns = "image_id,file,patient_id,visit,official_part,reader_trio"
+    task = "cardiomegaly,pleural_effusion,nodule_mass,pneumothorax"
+    Path("manifest.csv").write_text(f"{columns},{task}\na,a.png,p,0,train,,0,0,0,1\n")
+    Path("votes.csv").write_text(f"image_id,{task}\na,0,0,0,1\n")
+    with pytest.raises(SystemExit, match="2"):
+        run(split, "params.yaml --manifest manifest.csv --votes votes.csv --out o --metrics m".split())
+    assert "unknown finding 'hiccups'" in capsys.readouterr().err
+    assert not Path("o").exists()
