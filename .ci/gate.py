@@ -48,7 +48,15 @@ def edited_metrics() -> list[str]:
                 faults.append(f"{out}: is deleted, dvc.lock records it; restore it or run: dvc repro")
             elif out.get_hash() != out.hash_info:
                 faults.append(f"{out}: is edited, its md5 is not that of dvc.lock; restore it or run: dvc repro")
-    return faults
+        homes = [Path(out.fs_path).resolve() for out in outputs]
+    return faults + [f"{file}: belongs to no stage's output; remove it" for file in strangers(homes)]
+
+
+def strangers(homes: list[Path]) -> list[str]:
+    """The tracked files of metrics/ that lie in none of ``homes``, the uncached outputs."""
+    listed = subprocess.run(["git", "ls-files", "metrics"], capture_output=True, text=True, check=True).stdout
+    files = [file for file in listed.splitlines() if Path(file) != STALE]
+    return [file for file in files if not any(Path(file).resolve().is_relative_to(home) for home in homes)]
 
 
 def stale_stages() -> list[str]:

@@ -40,10 +40,10 @@ def study(path: Path) -> None:
     summary = json.loads(Path("metrics/compare/summary.json").read_text())
     answer = json.loads(Path("metrics/compare/answer.json").read_text())
     arms = summary[str(answer["shots"])]
-    figure = plt.figure(figsize=(10, 8.2), layout="constrained")
-    grid = figure.add_gridspec(2, 2, height_ratios=[3, 2])
-    for column, finding in enumerate(["nodule_mass", "pneumothorax"]):
-        axes = figure.add_subplot(grid[0, column])
+    figure = plt.figure(figsize=(10, 10.5), layout="constrained")
+    grid = figure.add_gridspec(3, 2, height_ratios=[3.6, 3.6, 2.6])
+    for row, finding in enumerate(["nodule_mass", "pneumothorax"]):
+        axes = figure.add_subplot(grid[row, :])
         picture = Image.open(f"results/synthesize/{finding}-{answer['shots']}-0/real_positive_negative.png")
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
         third = picture.height / 3
@@ -51,7 +51,7 @@ def study(path: Path) -> None:
         axes.set_xticks([])
         axes.set_title(finding)
     for column, metric in enumerate(["ap", "auroc"]):
-        axes = figure.add_subplot(grid[1, column])
+        axes = figure.add_subplot(grid[2, column])
         scores = [arms[arm]["minority"][metric] for arm in arms]
         axes.barh(list(arms), [s["mean"] for s in scores], xerr=[s["sd"] or 0 for s in scores], color="0.6")
         axes.invert_yaxis()

@@ -147,6 +147,14 @@ def test_a_file_deleted_from_or_added_to_a_metrics_directory_is_caught(clone, ga
     assert not gate()[0]
 
 
+def test_a_metrics_file_that_no_stage_writes_is_caught(clone, gate, environment):
+    (clone / "metrics" / "by_hand.json").write_text('{"auroc": 0.99}')
+    subprocess.run(["git", "add", "metrics/by_hand.json"], cwd=clone, env=environment, check=True)
+    passed, said = gate()
+    assert not passed
+    assert "metrics/by_hand.json: belongs to no stage's output" in said
+
+
 def test_metrics_that_no_recorded_run_wrote_never_pass(clone, gate, environment):
     lock = clone / "dvc.lock"
     text = lock.read_text()

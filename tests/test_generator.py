@@ -22,7 +22,6 @@ SAMPLING = Sampling(3, 2.0, "float32")
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """A tiny trained pipeline on disk."""
-    checkpoints.SCRATCH = tmp_path_factory.mktemp("scratch")
     pixels, prompts = tiny.images(8), (tiny.PROMPTS * 3)[:8]
     vae, _ = autoencoder.train(pixels, tiny.AUTOENCODER, "float32", Checkpoint("vae"))
     tokens = tokenizer(captions.vocabulary(prompts), 12)

@@ -1,13 +1,15 @@
 import io
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from raremix.evaluation.result import block, print_result
+from raremix.evaluation.result import block, check_block, print_result
 from stages.result import main
 
+ROOT = Path(__file__).parent.parent
 ARMS = {"vanilla": 0.21, "dreambooth_mix": 0.34}
 
 
@@ -114,3 +116,7 @@ def test_an_undefined_figure_is_a_dash(profile):
     summary["10"]["vanilla"]["minority"]["ap"] = {"mean": None, "sd": None, "n": 0}
     path.write_text(json.dumps(summary))
     assert "| vanilla | – | 0.210" in block(profile / "metrics")  # noqa: RUF001
+
+
+def test_the_repository_s_readme_says_what_its_metrics_say():
+    check_block(ROOT / "README.md", ROOT / "metrics")

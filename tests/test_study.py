@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from diffusers import StableDiffusionPipeline
 
+from raremix.generator import sample
 from raremix.runtime import checkpoints
 from stages import dreambooth, synthesize
 from stages.cli import run
@@ -49,6 +50,10 @@ def clone(folder: Path) -> Path:
 def digests(profile: Path) -> dict[str, str]:
     files = [path for name in WRITTEN for path in sorted((profile / name).rglob("*")) if path.is_file()]
     return {str(path.relative_to(profile)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -131,14 +136,26 @@ def test_a_killed_fine_tuning_and_synthesis_go_on_to_the_same_bytes(study, monke
             run(dreambooth.dreambooth, teach.split())
     assert not (tmp_path / "model").exists()
     run(dreambooth.dreambooth, teach.split())
-    weights = "unet/diffusion_pytorch_model.safetensors"
-    assert (tmp_path / "model" / weights).read_bytes() == (study / "models/dreambooth" / KEY / weights).read_bytes()
+    assert contents(tmp_path / "model") == contents(study / "models/dreambooth" / KEY)
 
-    sample = f"{what} --model {tmp_path}/model --out {tmp_path}/synthetic --log {tmp_path}/log"
-    run(synthesize.synthesize, sample.split())
-    made = sorted((tmp_path / "synthetic/images").glob("*.png"))
-    first = sorted((study / "data/synthetic" / KEY / "images").glob("*.png"))
-    assert [path.read_bytes() for path in made] == [path.read_bytes() for path in first]
+    sampling = f"{what} --model {tmp_path}/model --log {tmp_path}/log --synthesize.batch 4"
+    run(synthesize.synthesize, f"{sampling} --out {tmp_path}/whole".split())
+    draw, drawn = sample.draw, []
+
+    def killed(*arguments):
+        drawn.append(arguments)
+        if len(drawn) == 2:
+            raise KeyboardInterrupt
+        return draw(*arguments)
+
+    with monkeypatch.context() as once:
+        once.setattr(sample, "draw", killed)
+        with pytest.raises(SystemExit, match="130"):
+            run(synthesize.synthesize, f"{sampling} --out {tmp_path}/again".split())
+        run(synthesize.synthesize, f"{sampling} --out {tmp_path}/again".split())
+    assert contents(tmp_path / "again/images") == contents(tmp_path / "whole/images")
+    batches = -(-len(contents(tmp_path / "whole/images")) // 4)
+    assert len(drawn) == batches + 1, "the batch that was done must not be drawn again"
 
 
 def test_a_classifier_parameter_runs_classifiers_and_what_follows_only(study):
