@@ -13,7 +13,6 @@ from raremix.classifier.predict import predict_run, probability, save_run
 from raremix.classifier.train import Examples, train
 from raremix.data.images import save
 from raremix.data.views import Views, affine
-from raremix.runtime import checkpoints
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.errors import UserError
 
@@ -46,20 +45,10 @@ def test_training_again_gives_the_same_weights():
     assert same(fit("a")[0], fit("b")[0])
 
 
-def test_killed_and_resumed_ends_with_the_same_weights(monkeypatch):
+def test_killed_and_resumed_ends_with_the_same_weights(killed_after):
     whole, losses = fit("whole")
-    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN_SAVES", 0.0)
-    real = checkpoints.Checkpoint.save
-
-    def dies(self, step, **parts):
-        real(self, step, **parts)
-        if step == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as once:
-        once.setattr(checkpoints.Checkpoint, "save", dies)
-        with pytest.raises(KeyboardInterrupt):
-            fit("killed")
+    with killed_after(2), pytest.raises(KeyboardInterrupt):
+        fit("killed")
     resumed, again = fit("killed")
     assert again == losses
     assert same(whole, resumed)

@@ -12,7 +12,6 @@ from raremix.generator.latents import decode, encode, roundtrip, to_grey, to_rgb
 from raremix.generator.loss import denoising_loss
 from raremix.generator.sample import Sampling, draw, draw_all
 from raremix.generator.tokens import reserve, tokenizer
-from raremix.runtime import checkpoints
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.errors import UserError
 
@@ -165,28 +164,17 @@ def test_dreambooth_changes_the_unet_and_nothing_else(base):
         assert all(torch.equal(old[name], new[name]) for name in old)
 
 
-def test_dreambooth_killed_and_resumed_ends_with_the_same_weights(base, monkeypatch):
+def test_dreambooth_killed_and_resumed_ends_with_the_same_weights(base, killed_after):
     whole, losses = teach(base, "whole")
-    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN_SAVES", 0.0)
-    real = checkpoints.Checkpoint.save
-
-    def dies(self, step, **parts):
-        real(self, step, **parts)
-        if step == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as once:
-        once.setattr(checkpoints.Checkpoint, "save", dies)
-        with pytest.raises(KeyboardInterrupt):
-            teach(base, "killed")
+    with killed_after(2), pytest.raises(KeyboardInterrupt):
+        teach(base, "killed")
     resumed, again = teach(base, "killed")
     assert again == losses
     assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
 
 
 @pytest.mark.parametrize("room", ["autoencoder", "denoiser"])
-def test_base_training_killed_and_resumed_ends_with_the_same_weights(base, monkeypatch, room):
-    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN_SAVES", 0.0)
+def test_base_training_killed_and_resumed_ends_with_the_same_weights(base, killed_after, room):
     tokens = load(base).tokenizer
     latents, boxes, prompts = torch.randn(3, 4, 4, 4), torch.zeros(3, 1, 4, 4), tiny.PROMPTS
     rooms = {
@@ -196,17 +184,8 @@ def test_base_training_killed_and_resumed_ends_with_the_same_weights(base, monke
         ),
     }
     whole = rooms[room]("whole")
-    real = checkpoints.Checkpoint.save
-
-    def dies(self, step, **parts):
-        real(self, step, **parts)
-        if step == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as once:
-        once.setattr(checkpoints.Checkpoint, "save", dies)
-        with pytest.raises(KeyboardInterrupt):
-            rooms[room]("killed")
+    with killed_after(2), pytest.raises(KeyboardInterrupt):
+        rooms[room]("killed")
     resumed = rooms[room]("killed")
     assert resumed[-1] == whole[-1]
     for one, other in zip(whole[:-1], resumed[:-1], strict=True):

@@ -12,7 +12,6 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from raremix.generator import sample
-from raremix.runtime import checkpoints
 from stages import dreambooth, synthesize
 from stages.cli import run
 
@@ -117,23 +116,14 @@ def test_a_second_directory_gives_the_same_bytes(study, tmp_path):
     assert digests(other) == digests(study)
 
 
-def test_a_killed_fine_tuning_and_synthesis_go_on_to_the_same_bytes(study, monkeypatch, tmp_path):
+def test_a_killed_fine_tuning_and_synthesis_go_on_to_the_same_bytes(study, monkeypatch, killed_after, tmp_path):
     monkeypatch.chdir(study)
-    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN_SAVES", 0.0)
-    save = checkpoints.Checkpoint.save
-
-    def dies(self, step, **parts):
-        save(self, step, **parts)
-        if step == 3:
-            raise KeyboardInterrupt
 
     tables = "--manifest data/manifest.csv --metadata data/metadata.csv --splits data/splits --pipeline models/base"
     what = f"params.yaml --finding nodule_mass --shots 3 --trial 0 {tables}"
     teach = f"{what} --votes data/votes.csv --boxes data/boxes.csv --out {tmp_path}/model --log {tmp_path}/log"
-    with monkeypatch.context() as once:
-        once.setattr(checkpoints.Checkpoint, "save", dies)
-        with pytest.raises(SystemExit, match="130"):
-            run(dreambooth.dreambooth, teach.split())
+    with killed_after(3), pytest.raises(SystemExit, match="130"):
+        run(dreambooth.dreambooth, teach.split())
     assert not (tmp_path / "model").exists()
     run(dreambooth.dreambooth, teach.split())
     assert contents(tmp_path / "model") == contents(study / "models/dreambooth" / KEY)
