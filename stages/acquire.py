@@ -1,13 +1,17 @@
 """In: the phantom's tables, or real radiographs. Out: the phantom's data set, and an inventory of either."""
 
+import math
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from raremix.data import inventory
+from raremix.data.findings import FINDINGS, known
 from raremix.data.phantom import cohort, dataset
+from raremix.runtime.errors import UserError
 from stages.cli import run
-from stages.sections import Data, Study
+from stages.sections import Data, Study, check_least, check_study
 
 
 @dataclass(frozen=True)
@@ -24,21 +28,47 @@ class Phantom:
 
 def acquire(data: Data, phantom: Phantom, study: Study, out: Path) -> None:
     """Render the phantom into ``out``, or leave real radiographs where they are; write ``out``/inventory.csv."""
-    out.mkdir(parents=True, exist_ok=True)
+    check_study(study)
+    if data.layout != "table":
+        known(study.findings, FINDINGS, "study.findings")
     root = Path(data.root)
+    if root.resolve().is_relative_to(out.resolve()):
+        raise UserError(f"{out}: holds data.root, {root}; write to another directory")
     if data.layout == "phantom":
-        dataset.write(_images(phantom, study, root), phantom.seed, phantom.height, out, os.cpu_count() or 1)
+        images = _images(phantom, study, root)
+        _clear(out)
+        dataset.write(images, phantom.seed, phantom.height, out, os.cpu_count() or 1)
         root = out
     inventory.write(root, out / "inventory.csv")
 
 
 def _images(phantom: Phantom, study: Study, root: Path) -> list[cohort.Image]:
+    _check(phantom)
     table = cohort.enriched(cohort.tables(root), study.minority, phantom.enrich)
     cohort.check_size(table, study.minority, max(study.shots), phantom.train_images)
     train = cohort.training_part(table, phantom.seed, phantom.train_images)
     first = 1 + max(image.patient for image in train)
     test = cohort.test_part(table, phantom.seed, phantom.test_images, study.findings, phantom.test_positives, first)
     return train + test
+
+
+def _check(phantom: Phantom) -> None:
+    check_least("phantom.train_images", phantom.train_images, 1)
+    check_least("phantom.test_images", phantom.test_images, 1)
+    check_least("phantom.test_positives", phantom.test_positives, 0)
+    check_least("phantom.height", phantom.height, 16)
+    if not 0 < phantom.enrich < math.inf:
+        raise UserError(f"params.yaml, phantom.enrich: {phantom.enrich:g} is no factor; give a number above 0")
+
+
+def _clear(out: Path) -> None:
+    """Make ``out`` an empty directory but for an inventory.csv, by which the next run knows it for acquire's."""
+    listed = out / "inventory.csv"
+    if out.exists() and any(out.iterdir()) and not listed.is_file():
+        raise UserError(f"{out}: holds files, but no inventory.csv; empty it or write to another directory")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    listed.touch()
 
 
 if __name__ == "__main__":

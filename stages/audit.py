@@ -1,7 +1,8 @@
 """Audits of the autoencoder, the base model and the synthetic images; nothing of test is touched.
 
-In: real images of train and validation, the base model, all synthetic images, the backbone. Out: summary.json,
-judge.csv, findings.csv (is the finding in the synthetic images?), attributes.csv and probe.csv.
+In: real images of train and validation, the base model, all synthetic images, the backbone. Out: judge.csv (does the
+autoencoder keep the finding?), findings.csv (is it in the synthetic images?), attributes.csv, probe.csv, and
+DreamBooth's losses.csv.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ import pandas as pd
 from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from raremix.classifier.model import from_backbone
@@ -19,19 +23,21 @@ from raremix.classifier.predict import features, probability
 from raremix.classifier.train import ClassifierTraining, Examples, train
 from raremix.data import captions, images
 from raremix.data.balance import oversampled
+from raremix.data.checksums import read_checksums
 from raremix.data.manifest import findings as findings_of
 from raremix.data.manifest import read_manifest, read_synthetic, write_csv
 from raremix.data.trial import read_trial
-from raremix.evaluation.audit import heeded, judged, real_or_synthetic, told_apart
+from raremix.evaluation.audit import judged, real_or_synthetic, told_apart
+from raremix.evaluation.losses import loss_curves
 from raremix.generator.base import load
 from raremix.generator.latents import roundtrip
-from raremix.generator.sample import Sampling, draw
+from raremix.generator.sample import Sampling, draw, plain
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import device
 from raremix.runtime.progress import track
 from raremix.runtime.seeds import seed_for
 from stages.cli import run
-from stages.sections import Study
+from stages.sections import Study, check_study
 
 
 @dataclass(frozen=True)
@@ -50,100 +56,136 @@ def audit(
     manifest: Path,
     metadata: Path,
     splits: Path,
+    checksums: Path,
     synthetic: Path,
     pipeline: Path,
+    logs: Path,
     weights: Path,
     out: Path,
 ) -> None:
     """Ask whether the findings survive the autoencoder, are drawn, and whether synthetic images can be told."""
-    rows = read_manifest(manifest)
+    check_study(study)
+    rows, listed = read_manifest(manifest), read_checksums(checksums)
     part = rows["image_id"].map(read_trial(splits / f"trial{study.trials[0]}.csv").set_index("image_id")["part"])
     real, held_out = rows[part.isin(["train", "held_back"])], rows[part == "validation"]
-    judge = _judge(audit, real, study.findings, weights)
+    seen = _Seen(real, held_out, images.load(real["file"], listed), images.load(held_out["file"], listed))
+    checkpoint = Checkpoint("judge", audit, study.findings, weights, manifest, splits, checksums)
+    judge = _judge(audit, seen, study.findings, weights, checkpoint)
     base = load(pipeline).to(device())
-    pixels = images.load(held_out["file"])
 
-    rebuilt = probability(judge, roundtrip(base.vae, pixels, audit.sampling.precision), audit.training.precision)
-    original = probability(judge, pixels, audit.training.precision)
-    kept = judged(held_out[study.findings].to_numpy(), original, rebuilt, study.findings)
+    kept = _kept(audit, judge, base, seen, study.findings)
     write_csv(kept, out / "judge.csv", "%.4f")
-
-    made = {
-        (finding, shots, trial): read_synthetic(
-            synthetic / f"{finding}-{shots}-{trial}" / "manifest.csv", findings_of(rows)
-        )
-        for finding in study.findings
-        for shots in study.shots
-        for trial in study.trials
-    }
-    drawn, probes = [], []
-    ordinary = features(judge, pixels[(held_out[study.findings] == 0).all(axis=1).to_numpy()], audit.training.precision)
-    for (finding, shots, trial), table in track(made.items(), "audit", len(made)):
-        seen = images.load(table["file"])
-        scores = probability(judge, seen, audit.training.precision)[:, study.findings.index(finding)]
-        positive = (table[finding] == 1).to_numpy()
-        auroc = told_apart(scores[positive], scores[~positive])
-        drawn.append((finding, shots, trial, int(positive.sum()), auroc))
-        invented = features(judge, seen[~positive], audit.training.precision)
-        probes.append((finding, shots, trial, real_or_synthetic(ordinary, invented)))
-    found = pd.DataFrame(drawn, columns=["finding", "shots", "trial", "images", "auroc"])
-    share = found.merge(kept[["finding", "real"]]).assign(share=lambda frame: frame["auroc"] / frame["real"])
+    drawn, probes = _drawn(audit, judge, seen, study, synthetic, findings_of(rows))
+    share = drawn.merge(kept[["finding", "real"]]).assign(share=lambda frame: frame["auroc"] / frame["real"])
     write_csv(share, out / "findings.csv", "%.4f")
-    probe = pd.DataFrame(probes, columns=["finding", "shots", "trial", "auc"])
-    write_csv(probe, out / "probe.csv", "%.4f")
-    heed = _attributes(audit, judge, base, real, held_out, metadata, splits / "corpus.csv")
-    write_csv(heed, out / "attributes.csv", "%.4f")
+    write_csv(probes, out / "probe.csv", "%.4f")
+    write_csv(_losses(study, logs), out / "losses.csv", "%.5g")
+    heeded = _heeded(audit, judge, base, seen, metadata, splits / "corpus.csv")
+    write_csv(heeded, out / "attributes.csv", "%.4f")
+    checkpoint.clear()
 
 
-def _judge(audit: Audit, real: pd.DataFrame, findings: list[str], weights: Path) -> nn.Module:
-    labels = real[findings].to_numpy()
-    examples = Examples(images.load(real["file"]), labels.astype(np.float32), oversampled(labels))
-    checkpoint = Checkpoint("judge", audit, weights, list(real["image_id"]))
-    judge, _ = train(
-        from_backbone(audit.model, len(findings), weights, "judge"), examples, audit.training, "judge", checkpoint
-    )
+@dataclass(frozen=True)
+class _Seen:
+    """The real images of train (as it came, before any shots were drawn) and of validation."""
+
+    train: pd.DataFrame
+    validation: pd.DataFrame
+    train_pixels: NDArray[np.uint8]
+    validation_pixels: NDArray[np.uint8]
+
+
+def _judge(audit: Audit, seen: _Seen, findings: list[str], weights: Path, checkpoint: Checkpoint) -> nn.Module:
+    labels = seen.train[findings].to_numpy()
+    examples = Examples(seen.train_pixels, labels.astype(np.float32), oversampled(labels))
+    start = from_backbone(audit.model, len(findings), weights, "judge")
+    judge, _ = train(start, examples, audit.training, "judge", checkpoint)
     return judge
 
 
-def _attributes(
-    audit: Audit,
-    judge: nn.Module,
-    base: StableDiffusionPipeline,
-    real: pd.DataFrame,
-    held_out: pd.DataFrame,
-    metadata: Path,
-    corpus: Path,
+def _kept(
+    audit: Audit, judge: nn.Module, base: StableDiffusionPipeline, seen: _Seen, findings: list[str]
 ) -> pd.DataFrame:
-    """R2 of ridge regressors of the continuous attributes, on real images and on samples of the base model."""
-    facts = pd.read_csv(metadata, dtype={"image_id": str}).set_index("image_id")
-    ids = pd.read_csv(corpus, dtype=str)["image_id"]
-    thirds = captions.thirds(facts.loc[ids])
-    learned = features(judge, images.load(real["file"]), audit.training.precision)
-    checked = features(judge, images.load(held_out["file"]), audit.training.precision)
-    wanted, sampled = _samples(audit, base, facts, metadata, corpus)
-    seen = features(judge, sampled, audit.training.precision)
-    on_real, on_samples = {}, {}
-    for name, means in thirds.means.items():
-        centre, spread = facts.loc[ids, name].mean(), facts.loc[ids, name].std()
-        regressor = RidgeCV(np.logspace(-1, 4, 11)).fit(learned, (facts.loc[real["image_id"], name] - centre) / spread)
-        truth = (facts.loc[held_out["image_id"], name].to_numpy() - centre) / spread
-        asked = np.array(means)[np.digitize(wanted[name], thirds.cuts[name])]
-        on_real[name] = (truth, regressor.predict(checked))
-        on_samples[name] = ((asked - centre) / spread, regressor.predict(seen))
-    return heeded(on_real, on_samples)
+    """The judge's AUROC on validation images and on the autoencoder's reconstructions of them."""
+    rebuilt = roundtrip(base.vae, seen.validation_pixels, audit.sampling.precision)
+    original, reconstructed = (
+        probability(judge, pixels, audit.training.precision) for pixels in (seen.validation_pixels, rebuilt)
+    )
+    return judged(seen.validation[findings].to_numpy(), original, reconstructed, findings)
+
+
+def _drawn(
+    audit: Audit, judge: nn.Module, seen: _Seen, study: Study, synthetic: Path, findings: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Per checkpoint: the judge's AUROC of positives against negatives, the probe's of negatives against real ones."""
+    normal = (seen.validation[study.findings] == 0).all(axis=1).to_numpy()
+    ordinary = features(judge, seen.validation_pixels[normal], audit.training.precision)
+    keys = [(finding, n, trial) for finding in study.findings for n in study.shots for trial in study.trials]
+    drawn, probes = [], []
+    for finding, shots, trial in track(keys, "audit", len(keys)):
+        table = read_synthetic(synthetic / f"{finding}-{shots}-{trial}" / "manifest.csv", findings)
+        pixels = images.load(table["file"], dict(zip(table["file"], table["sha256"], strict=True)))
+        scores = probability(judge, pixels, audit.training.precision)[:, study.findings.index(finding)]
+        positive = (table[finding] == 1).to_numpy()
+        drawn.append((finding, shots, trial, int(positive.sum()), told_apart(scores[positive], scores[~positive])))
+        invented = features(judge, pixels[~positive], audit.training.precision)
+        probes.append((finding, shots, trial, real_or_synthetic(ordinary, invented)))
+    key = ["finding", "shots", "trial"]
+    return pd.DataFrame(drawn, columns=[*key, "images", "auroc"]), pd.DataFrame(probes, columns=[*key, "auc"])
+
+
+def _losses(study: Study, logs: Path) -> pd.DataFrame:
+    """DreamBooth's losses, as dvclive logged them: a curve a finding, the mean over shots and trials."""
+    files = [
+        (finding, logs / f"{finding}-{n}-{trial}" / "plots" / "metrics" / "loss.tsv")
+        for finding in study.findings
+        for n in study.shots
+        for trial in study.trials
+    ]
+    return loss_curves((finding, pd.read_csv(file, sep="\t")["loss"].to_list()) for finding, file in files)
+
+
+def _heeded(
+    audit: Audit, judge: nn.Module, base: StableDiffusionPipeline, seen: _Seen, metadata: Path, corpus: Path
+) -> pd.DataFrame:
+    """R2 of ridge regressors of what captions tell of each continuous attribute: on real images and on samples.
+
+    The regressors learn the attribute itself on the real images of train, from what the judge sees.
+    """
+    facts = captions.read_metadata(metadata)
+    of_corpus = facts.loc[captions.corpus_ids(corpus)]
+    cuts = captions.thirds(of_corpus)
+    chosen = of_corpus.index[: audit.samples]
+    sampled = _samples(audit, base, metadata, corpus, list(chosen))
+    learned, checked, invented = (
+        features(judge, pixels, audit.training.precision)
+        for pixels in (seen.train_pixels, seen.validation_pixels, sampled)
+    )
+    rows = []
+    for name in cuts:
+        known = facts.loc[seen.train["image_id"], name]
+        regressor = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 5, 13)))
+        regressor.fit(learned[known.notna()], known.dropna())
+        figures = [
+            _explained(captions.told(facts.loc[ids], of_corpus, cuts)[name].to_numpy(), regressor.predict(looked))
+            for ids, looked in ((seen.validation["image_id"], checked), (chosen, invented))
+        ]
+        rows.append((name, *figures))
+    return pd.DataFrame(rows, columns=["attribute", "real", "sampled"])
+
+
+def _explained(told: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
+    known = ~np.isnan(told)
+    return float(r2_score(told[known], predicted[known]))
 
 
 def _samples(
-    audit: Audit, base: StableDiffusionPipeline, facts: pd.DataFrame, metadata: Path, corpus: Path
-) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
-    """The facts that captions of the corpus tell, and a sample of the base model for each."""
+    audit: Audit, base: StableDiffusionPipeline, metadata: Path, corpus: Path, chosen: list[str]
+) -> NDArray[np.uint8]:
+    """A sample of the base model for the caption of each image in ``chosen``."""
     described = captions.describe(metadata, corpus)
-    chosen = pd.read_csv(corpus, dtype=str)["image_id"][: audit.samples]
-    prompts, seeds = [described[image] for image in chosen], [seed_for("audit", index) for index in range(len(chosen))]
-    batches = [
-        draw(base, prompts[at : at + 32], seeds[at : at + 32], audit.sampling) for at in range(0, len(prompts), 32)
-    ]
-    return facts.loc[chosen], np.concatenate(batches)
+    seeds = [seed_for("audit", index) for index in range(len(chosen))]
+    return draw(base, plain([described[image] for image in chosen], seeds), audit.sampling)
 
 
 if __name__ == "__main__":

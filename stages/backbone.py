@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 from raremix.classifier.model import Start, build, imagenet
 from raremix.classifier.train import ClassifierTraining, Examples, train
 from raremix.data import captions, images
+from raremix.data.checksums import read_checksums
+from raremix.data.manifest import write_csv
 from raremix.runtime.checkpoints import Checkpoint
 from stages.cli import run
 
@@ -26,17 +28,20 @@ class Backbone:
     training: ClassifierTraining
 
 
-def backbone(backbone: Backbone, manifest: Path, metadata: Path, corpus: Path, out: Path, log: Path) -> None:
+def backbone(
+    backbone: Backbone, manifest: Path, metadata: Path, corpus: Path, checksums: Path, out: Path, log: Path
+) -> None:
     """Pre-train one network to name the words of the base corpus's captions, or take ImageNet's, or random weights."""
     log.mkdir(parents=True, exist_ok=True)
     rows = captions.of_corpus(manifest, metadata, corpus)
     words = captions.word_table(rows["prompt"])
-    checkpoint = Checkpoint("backbone", backbone, manifest, metadata, corpus)
+    checkpoint = Checkpoint("backbone", backbone, manifest, metadata, corpus, checksums)
     if backbone.start == "corpus":
-        examples = Examples(images.load(rows["file"]), words.to_numpy(np.float32), np.ones(len(rows)))
+        pixels = images.load(rows["file"], read_checksums(checksums))
+        examples = Examples(pixels, words.to_numpy(np.float32), np.ones(len(rows)))
         network = build(backbone.model, words.shape[1])
         network, losses = train(network, examples, backbone.training, "backbone", checkpoint)
-        pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses}).to_csv(log / "loss.csv", index=False)
+        write_csv(pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses}), log / "loss.csv")
     else:
         network = (imagenet if backbone.start == "imagenet" else build)(backbone.model, words.shape[1])
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """The base model: knows radiographs and captions, but none of the task's findings.
 
-In: manifest, metadata, votes and the corpus that split allows. Out: a StableDiffusionPipeline, losses, a sample grid.
+In: manifest, metadata, boxes and the corpus that split allows. Out: a StableDiffusionPipeline, losses, a sample grid.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from torch.nn.functional import adaptive_max_pool2d
 
 from raremix.data import captions, images
+from raremix.data.checksums import read_checksums
 from raremix.data.instances import box_masks
+from raremix.data.manifest import write_csv
 from raremix.generator import autoencoder, denoiser
 from raremix.generator.base import assemble, published
 from raremix.generator.latents import encode, roundtrip
-from raremix.generator.sample import Sampling, draw
+from raremix.generator.sample import Sampling, draw, plain
 from raremix.generator.tokens import tokenizer
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import Precision, device
@@ -40,29 +42,31 @@ class Base:
     sampling: Sampling  # of the sample grid
 
 
-def base(base: Base, manifest: Path, metadata: Path, boxes: Path, corpus: Path, out: Path, log: Path) -> None:
+def base(
+    base: Base, manifest: Path, metadata: Path, boxes: Path, corpus: Path, checksums: Path, out: Path, log: Path
+) -> None:
     """Train the small Stable Diffusion on the corpus, or take a published one."""
-    prompts = captions.of_corpus(manifest, metadata, corpus)
-    pixels = images.load(prompts["file"])
-    marks = pd.read_csv(boxes, dtype={"image_id": str})
-    masks = box_masks(marks, prompts["image_id"], marks["finding"].unique(), pixels.shape[-1])
-    inputs = [base, manifest, metadata, boxes, corpus]
-    checkpoints = Checkpoint("autoencoder", *inputs), Checkpoint("denoiser", *inputs)
+    log.mkdir(parents=True, exist_ok=True)
+    listed = read_checksums(checksums)
     if base.pretrained:
-        pipeline, losses = published(base.pretrained, base.revision).to(device()), dict[str, list[float]]()
-    else:
-        pipeline, losses = _trained(base, pixels, masks, list(prompts["prompt"]), *checkpoints)
+        pipeline = published(base.pretrained, base.revision).to(device())
+        rows = captions.of_corpus(manifest, metadata, corpus)
+        pipeline.save_pretrained(out)
+        _picture(pipeline, rows, images.load(rows["file"][:SHOWN], listed), base, log)
+        return
+    rows = captions.of_corpus(manifest, metadata, corpus)
+    pixels = images.load(rows["file"], listed)
+    marks = pd.read_csv(boxes, dtype={"image_id": str})
+    masks = box_masks(marks, rows["image_id"], marks["finding"].unique(), pixels.shape[-1])
+    inputs = [base, manifest, metadata, boxes, corpus, checksums]
+    checkpoints = Checkpoint("autoencoder", *inputs), Checkpoint("denoiser", *inputs)
+    pipeline, losses = _trained(base, pixels, masks, list(rows["prompt"]), *checkpoints)
     pipeline.save_pretrained(out)
+    for name, values in losses.items():
+        write_csv(pd.DataFrame({"step": range(1, len(values) + 1), "loss": values}), log / f"{name}.csv")
+    _picture(pipeline, rows, pixels[:SHOWN], base, log)
     for checkpoint in checkpoints:
         checkpoint.clear()
-    log.mkdir(parents=True, exist_ok=True)
-    for name, values in losses.items():
-        pd.DataFrame({"step": range(1, len(values) + 1), "loss": values}).to_csv(log / f"{name}.csv", index=False)
-    shown = pixels[:SHOWN]
-    seeds = [seed_for("base sample", index) for index in range(SHOWN)]
-    drawn = draw(pipeline, list(prompts["prompt"][:SHOWN]), seeds, base.sampling)
-    pairs = np.concatenate([shown, roundtrip(pipeline.vae, shown, base.precision), drawn])
-    images.save(images.grid(pairs, SHOWN // 2), log / "real_reconstructed_sampled.png")
 
 
 def _trained(
@@ -79,6 +83,16 @@ def _trained(
     inside = adaptive_max_pool2d(torch.from_numpy(masks)[:, None], latents.shape[-1])
     unet, encoder, denoising = denoiser.train(latents, inside, prompts, tokens, base.denoiser, base.precision, second)
     return assemble(vae, unet, encoder, tokens), {"autoencoder": reconstruction, "denoiser": denoising}
+
+
+def _picture(
+    pipeline: StableDiffusionPipeline, rows: pd.DataFrame, shown: NDArray[np.uint8], base: Base, log: Path
+) -> None:
+    """Real images, their reconstructions, and samples with their captions."""
+    seeds = [seed_for("base sample", index) for index in range(len(shown))]
+    drawn = draw(pipeline, plain(list(rows["prompt"][: len(shown)]), seeds), base.sampling)
+    pairs = np.concatenate([shown, roundtrip(pipeline.vae, shown, base.precision), drawn])
+    images.save(images.grid(pairs, SHOWN // 2), log / "real_reconstructed_sampled.png")
 
 
 if __name__ == "__main__":

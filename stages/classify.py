@@ -1,6 +1,7 @@
 """One classifier: an arm's training images at some shots in one trial.
 
-In: the arm's mix, the trial's split, the backbone. Out: the model, its losses and its validation predictions.
+In: the arm's mix, the trial's split, the backbone, the images' checksums. Out: the model, its losses and its
+validation predictions.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from raremix.classifier.model import from_backbone
 from raremix.classifier.predict import predict_run, save_run
 from raremix.classifier.train import ClassifierTraining, Examples, train
 from raremix.data import images
+from raremix.data.checksums import read_checksums
 from raremix.data.manifest import read_manifest, write_csv
 from raremix.data.trial import read_trial
 from raremix.runtime.checkpoints import Checkpoint
@@ -37,6 +39,7 @@ def classify(
     mixes: Path,
     manifest: Path,
     splits: Path,
+    checksums: Path,
     weights: Path,
     out: Path,
 ) -> None:
@@ -44,10 +47,9 @@ def classify(
     name = f"{arm}-{shots}-{trial}"
     rows = pd.read_csv(mixes / f"{name}.csv", dtype={"image_id": str})
     findings = [column for column in rows.columns if column not in MIX]
-    examples = Examples(
-        images.load(rows["file"]), rows[findings].to_numpy(np.float32), rows["weight"].to_numpy(np.float64)
-    )
-    checkpoint = Checkpoint("classify", name, classify, mixes / f"{name}.csv", weights)
+    pixels = images.load(rows["file"], read_checksums(mixes / f"{name}.sha256"))
+    examples = Examples(pixels, rows[findings].to_numpy(np.float32), rows["weight"].to_numpy(np.float64))
+    checkpoint = Checkpoint("classify", name, classify, mixes / f"{name}.csv", mixes / f"{name}.sha256", weights)
     model = from_backbone(classify.model, len(findings), weights, trial)
     # The seed leaves the arm out: arms of one trial start alike and draw alike.
     model, losses = train(model, examples, classify.training, f"{shots}-{trial}", checkpoint)
@@ -56,7 +58,8 @@ def classify(
     everything = read_manifest(manifest)
     parts = read_trial(splits / f"trial{trial}.csv").set_index("image_id")["part"]
     validation = everything[everything["image_id"].map(parts) == "validation"]
-    predictions = predict_run(out, validation, "validation")
+    seen = images.load(validation["file"], read_checksums(checksums))
+    predictions = predict_run(out, validation, seen, "validation")
     write_csv(predictions, out / "predictions.csv", "%.6f")
     checkpoint.clear()
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser, get_loader
+from yaml import YAMLError
 
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import full_disk
 
 Stage = Callable[..., None]
 
@@ -27,7 +29,8 @@ def run(stage: Stage, args: Sequence[str] | None = None) -> None:
     """
     name = stage.__module__ if stage.__module__ != "__main__" else f"stages.{stage.__name__}"
     try:
-        stage(**_arguments(stage, name, list(sys.argv[1:] if args is None else args)))
+        with full_disk("the disk"):
+            stage(**_arguments(stage, name, list(sys.argv[1:] if args is None else args)))
     except (UserError, ArgumentError) as error:
         _leave(f"{name}: {' '.join(str(error).split())}", 2)
     except OSError as error:
@@ -48,13 +51,17 @@ def _arguments(stage: Stage, name: str, args: list[str]) -> dict[str, object]:
         exit_on_error=False,
     )
     parser.add_function_arguments(stage, as_group=False, as_positional=False)
+    if {"-h", "--help"} & set(args):
+        parser.parse_args(["--help"])
     if not args or args[0].startswith("-"):
-        parser.parse_args(args if "--help" in args or "-h" in args else ["--help"])
+        raise UserError(f"give the params file first: python -m {name} params.yaml --flag value ...; or --help")
     file, *flags = args
     params = _params(Path(file))
     for section in sections(stage):
         if section not in params:
             raise UserError(f"{file}: section '{section}' is missing; add it (see the repository's root params.yaml)")
+        if not isinstance(params[section], dict):
+            raise UserError(f"{file}: section '{section}' is no mapping of keys; see the repository's root params.yaml")
     values = [f"--{section}={json.dumps(params[section])}" for section in sections(stage)]
     return parser.instantiate(parser.parse_args([*values, *flags])).as_dict()
 
@@ -62,7 +69,12 @@ def _arguments(stage: Stage, name: str, args: list[str]) -> dict[str, object]:
 def _params(file: Path) -> dict[str, object]:
     if not file.is_file():
         raise UserError(f"{file}: no such params file; give its path as the first argument")
-    params = get_loader("yaml")(file.read_text())
+    try:
+        params = get_loader("yaml")(file.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file}, line {mark.line + 1}" if mark else f"{file}"
+        raise UserError(f"{where}: not YAML ({getattr(error, 'problem', None) or error})") from None
     if not isinstance(params, dict):
         raise UserError(f"{file}: not a mapping of sections")
     return params

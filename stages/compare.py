@@ -1,8 +1,9 @@
 """Predict the test part, and compare the arms on it; no other stage touches test images.
 
-In: manifest, splits, trained classifiers, validation's summary (it chooses the dreambooth arm). Out:
-``predictions.csv``; metrics weighted to natural prevalence (``runs.csv``, ``summary.json``, ``headline.json``), the
-differences to the baselines (``comparison.csv``), the answer (``answer.json``), curves (``roc.csv``, ``pr.csv``).
+In: manifest, images and their checksums, splits, trained classifiers, validation's summary (it chooses the dreambooth
+arm). Out: ``predictions.csv``; metrics weighted to natural prevalence (``runs.csv``, ``summary.json``,
+``headline.json``), the differences to the baselines (``comparison.csv``), the answer (``answer.json``), curves
+(``roc.csv``, ``pr.csv``).
 """
 
 import json
@@ -12,21 +13,27 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from raremix.classifier.predict import predict_run
+from raremix.data import images
+from raremix.data.checksums import read_checksums
+from raremix.data.findings import known
+from raremix.data.manifest import findings as findings_of
+from raremix.data.manifest import read_manifest, write_csv
 from raremix.evaluation.answer import answer
 from raremix.evaluation.comparison import Scores, choose, compare_arms, mark_primary, resample_arms, score_arms
 from raremix.evaluation.curves import curve_table, mean_precision_recall, mean_roc
-from raremix.evaluation.files import write_csv, write_json
+from raremix.evaluation.files import write_json
 from raremix.evaluation.metrics import Array, Labels, families, headline, natural_weights, summary
-from raremix.evaluation.population import natural_and_test, read_manifest
+from raremix.evaluation.population import natural_and_test
 from raremix.evaluation.resampling import resamples
 from raremix.evaluation.runs import Run, find_runs, matrices
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 from raremix.runtime.seeds import generator
 from stages.cli import run
-from stages.sections import Study
+from stages.sections import Study, check_least, check_share, check_study
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ def compare(
     study: Study,
     compare: Compare,
     manifest: Path,
+    checksums: Path,
     splits: Path,
     runs: Path,
     validation: Path,
@@ -54,57 +62,64 @@ def compare(
         study: the findings, arms, shots and trials.
         compare: the analysis.
         manifest: data/manifest.csv.
+        checksums: data/images.sha256.
         splits: the directory of the trials' splits.
         runs: the directory of the classifiers' runs.
         validation: summary.json of validate.
         predictions: csv file to write the test predictions to.
         out: directory to write the metrics to.
     """
+    check_study(study)
+    check_least("compare.bootstrap", compare.bootstrap, 100)
+    check_share("compare.level", compare.level)
     if compare.shots not in study.shots:
         raise UserError(f"params.yaml, compare.shots: {compare.shots} is not one of study.shots {study.shots}")
     groups = families(study.findings, study.minority)
-    rows = read_manifest(manifest, study.findings, study.minority)
+    rows = read_manifest(manifest)
+    known(study.findings, findings_of(rows), "study.findings")
     natural, test = natural_and_test(rows, splits, study.trials, study.findings)
     found = find_runs(runs, study.arms, study.shots, study.trials)
     chosen = choose(json.loads(validation.read_text()), compare.shots, study.arms)
     labels = test[study.findings].to_numpy(dtype=np.int64)
     weights = natural_weights(labels, natural[study.findings].to_numpy(dtype=np.int64))
 
-    scores = _predict(found, test, study.findings, predictions)
+    pixels = images.load(test["file"], read_checksums(checksums))
+    scores = _predict(found, test, pixels, study.findings, predictions)
     trials = score_arms(scores, study.trials, labels, weights, groups)
     drawn = resamples(labels, test.patient_id.to_numpy(), compare.bootstrap, generator("compare", "bootstrap"))
     resampled = resample_arms(scores, labels, drawn * weights, groups)
     table = mark_primary(compare_arms(trials, resampled, labels, groups, compare.level), compare.shots, chosen[0])
     figures = summary(trials)
 
-    write_csv(out / "runs.csv", trials)
+    write_csv(trials, out / "runs.csv", "%.6g")
     write_json(out / "summary.json", figures)
     write_json(out / "headline.json", headline(figures))
-    write_csv(out / "comparison.csv", table)
+    write_csv(table, out / "comparison.csv", "%.6g")
     write_json(out / "answer.json", answer(table, figures, compare.shots, chosen, compare.level))
     primary = {arm: stack for (shots, arm), stack in scores.items() if shots == compare.shots}
-    write_csv(out / "roc.csv", curve_table(mean_roc, labels, primary, weights, study.findings), digits=4)
-    write_csv(out / "pr.csv", curve_table(mean_precision_recall, labels, primary, weights, study.findings), digits=4)
+    for name, curve in (("roc", mean_roc), ("pr", mean_precision_recall)):
+        write_csv(curve_table(curve, labels, primary, weights, study.findings), out / f"{name}.csv", "%.4g")
 
 
-def _predict(runs: list[Run], test: pd.DataFrame, findings: Sequence[str], out: Path) -> Scores:
+def _predict(
+    runs: list[Run], test: pd.DataFrame, pixels: NDArray[np.uint8], findings: Sequence[str], out: Path
+) -> Scores:
     """Probabilities of the test part by shots and arm; the predictions go to ``out`` as well."""
     scores: dict[tuple[int, str], list[Array]] = {}
     tables = []
-    rows = test[["image_id", "file", *findings]]
     for one in track(runs, "predict test", total=len(runs)):
-        table = predict_run(one.path, rows, "test")
-        images, labels, probabilities = matrices(table, findings, one.path)
-        _check_same(images, labels, test, findings, one.path)
+        table = predict_run(one.path, test, pixels, "test")
+        predicted, labels, probabilities = matrices(table, findings, one.path)
+        _check_same(predicted, labels, test, findings, one.path)
         scores.setdefault((one.shots, one.arm), []).append(probabilities)
         tables.append(table.assign(arm=one.arm, shots=one.shots, trial=one.trial))
     columns = ["arm", "shots", "trial", "image_id", "part", "finding", "label", "probability"]
-    write_csv(out, pd.concat(tables)[columns])
+    write_csv(pd.concat(tables)[columns], out, "%.6g")
     return {key: np.stack(trials) for key, trials in scores.items()}
 
 
-def _check_same(images: list[str], labels: Labels, test: pd.DataFrame, findings: Sequence[str], path: Path) -> None:
-    if images != test.image_id.tolist() or (labels != test[list(findings)].to_numpy()).any():
+def _check_same(predicted: list[str], labels: Labels, test: pd.DataFrame, findings: Sequence[str], path: Path) -> None:
+    if predicted != test.image_id.tolist() or (labels != test[list(findings)].to_numpy()).any():
         raise UserError(f"{path}: its predictions are not of the test part's images; run: dvc repro -f classify")
 
 

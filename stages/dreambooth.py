@@ -1,9 +1,10 @@
 """One fine-tuned model: a finding's reserved token learned from a handful of radiographs.
 
-In: manifest, votes, boxes, metadata, the trial's split, the base model. Out: a pipeline or LoRA and the list of its
-instances; in the log directory losses and sample grids.
+In: manifest, votes, boxes, metadata, the trial's split, the base model. Out: a pipeline or LoRA and its lineage (every
+radiograph that taught it or its base model); in the log directory losses and sample grids.
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,19 +13,23 @@ import numpy as np
 import pandas as pd
 from diffusers import StableDiffusionPipeline
 from dvclive import Live
+from jsonargparse.typing import PositiveInt
 
 from raremix.data import captions, images
+from raremix.data.checksums import Checksums, read_checksums
 from raremix.data.findings import known
 from raremix.data.instances import box_masks, choose, ordinary
+from raremix.data.lineage import write_lineage
 from raremix.data.manifest import findings as findings_of
-from raremix.data.manifest import read_manifest, read_votes, write_csv
+from raremix.data.manifest import read_manifest, read_votes
 from raremix.data.trial import read_trial, training_rows
 from raremix.generator import tuned
 from raremix.generator.dreambooth import Captioned, DreamBoothTraining, fine_tune
-from raremix.generator.sample import Sampling, draw
+from raremix.generator.sample import Sampling, draw, plain
 from raremix.runtime.checkpoints import Checkpoint
-from raremix.runtime.device import Precision
+from raremix.runtime.device import Precision, device
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import replacing
 from raremix.runtime.seeds import seed_for
 from stages.cli import run
 
@@ -43,7 +48,7 @@ class Prior:
 class Dreambooth:
     """DreamBooth's protocol."""
 
-    instances: int | Literal["all"]
+    instances: PositiveInt | Literal["all"]
     lora_rank: int | None  # null fine-tunes the whole UNet
     initializers: dict[str, str]  # finding -> the finding known to the base model whose embedding its token starts from
     prior: Prior
@@ -62,6 +67,7 @@ def dreambooth(
     boxes: Path,
     metadata: Path,
     splits: Path,
+    checksums: Path,
     pipeline: Path,
     out: Path,
     log: Path,
@@ -71,6 +77,7 @@ def dreambooth(
         raise UserError("params.yaml, dreambooth.training.text_encoder: a LoRA is of the UNet alone; set it to false")
     rows = read_manifest(manifest)
     known([finding], findings_of(rows), "study.findings")
+    known(dreambooth.initializers, findings_of(rows), "dreambooth.initializers")
     marks = read_votes(votes, rows)
     training = training_rows(rows, read_trial(splits / f"trial{trial}.csv"), shots)
     count = None if dreambooth.instances == "all" else dreambooth.instances
@@ -83,20 +90,33 @@ def dreambooth(
     )
     name = f"{finding}-{shots}-{trial}"
 
-    taught = _captioned(instances, finding, described, pd.read_csv(boxes, dtype={"image_id": str}))
-    prior = _prior(dreambooth, model, [described[image] for image in normal["image_id"]], normal, name)
-    checkpoint = Checkpoint(name, dreambooth, manifest, votes, boxes, metadata, splits, pipeline)
+    listed = read_checksums(checksums)
+    taught = _captioned(instances, finding, described, pd.read_csv(boxes, dtype={"image_id": str}), listed)
+    prior = _prior(dreambooth, model, [described[image] for image in normal["image_id"]], normal, name, listed)
+    checkpoint = Checkpoint(name, dreambooth, manifest, votes, boxes, metadata, splits, checksums, pipeline)
+    grids = checkpoint.directory / "grids"  # a resumed run must not have lost those drawn before; DVC empties ``log``
     shown = [f"{prior.prompts[index]} {captions.token(finding)}" for index in range(min(GRID, len(prior.prompts)))]
-    log.mkdir(parents=True, exist_ok=True)
 
     def sample(step: int) -> None:
         seeds = [seed_for("dreambooth sample", name, index) for index in range(len(shown))]
-        drawn = draw(model, shown, seeds, dreambooth.sampling)
-        images.save(images.grid(drawn, len(shown)), log / f"step{step:05d}.png")
+        drawn = draw(model, plain(shown, seeds), dreambooth.sampling)
+        grids.mkdir(parents=True, exist_ok=True)
+        with replacing(grids / f"step{step:05d}.png") as temporary:
+            images.save(images.grid(drawn, len(shown)), temporary)
 
     losses = fine_tune(model, taught, prior, dreambooth.training, dreambooth.precision, name, checkpoint, sample)
     tuned.save(model, out, captions.token(finding), dreambooth.lora_rank)
-    write_csv(instances[["image_id"]].assign(prompt=list(taught.prompts)), out / "instances.csv")
+    write_lineage(
+        {
+            "instance": instances["image_id"],
+            "prior": normal["image_id"] if dreambooth.prior.source == "real" else [],
+            "corpus": captions.corpus_ids(splits / "corpus.csv"),
+        },
+        out,
+    )
+    log.mkdir(parents=True, exist_ok=True)
+    for grid in sorted(grids.glob("*.png")):
+        shutil.copy(grid, log)
     with Live(str(log), save_dvc_exp=False, dvcyaml=None, report=None) as live:
         for loss in losses:
             live.log_metric("loss", loss)
@@ -104,8 +124,10 @@ def dreambooth(
     checkpoint.clear()
 
 
-def _captioned(rows: pd.DataFrame, finding: str, described: dict[str, str], boxes: pd.DataFrame) -> Captioned:
-    pixels = images.load(rows["file"])
+def _captioned(
+    rows: pd.DataFrame, finding: str, described: dict[str, str], boxes: pd.DataFrame, checksums: Checksums
+) -> Captioned:
+    pixels = images.load(rows["file"], checksums)
     columns = findings_of(rows)
     prompts = [
         captions.with_findings(described[row["image_id"]], [name for name in columns if row[name]])
@@ -115,13 +137,18 @@ def _captioned(rows: pd.DataFrame, finding: str, described: dict[str, str], boxe
 
 
 def _prior(
-    dreambooth: Dreambooth, model: StableDiffusionPipeline, prompts: list[str], normal: pd.DataFrame, name: str
+    dreambooth: Dreambooth,
+    model: StableDiffusionPipeline,
+    prompts: list[str],
+    normal: pd.DataFrame,
+    name: str,
+    checksums: Checksums,
 ) -> Captioned:
     if dreambooth.prior.source == "real":
-        pixels = images.load(normal["file"])
+        pixels = images.load(normal["file"], checksums)
     else:
         seeds = [seed_for("prior", name, index) for index in range(len(prompts))]
-        pixels = draw(model, prompts, seeds, dreambooth.sampling)
+        pixels = draw(model.to(device()), plain(prompts, seeds), dreambooth.sampling)
     return Captioned(pixels, prompts, np.zeros(pixels.shape, np.float32))
 
 

@@ -1,7 +1,8 @@
 """Images and labels of a data set to the pipeline's own form.
 
 In: the files under data.root (for the phantom: data/raw) that data/raw/inventory.csv lists.
-Out: data/images/<image_id>.png, data/{manifest,votes,boxes,metadata,quarantine}.csv, metrics/ingest/summary.json.
+Out: data/images/<image_id>.png and their checksums, data/{manifest,votes,boxes,metadata,quarantine}.csv,
+metrics/ingest/summary.json.
 """
 
 import json
@@ -13,8 +14,11 @@ import pandas as pd
 
 from raremix.data import ingest as room
 from raremix.data import table, vindr
+from raremix.data.checksums import write_checksums
 from raremix.data.manifest import write_csv
 from raremix.data.records import read_inventory
+from raremix.runtime.errors import UserError
+from raremix.runtime.files import sha256
 from stages.cli import run
 from stages.sections import Data
 
@@ -32,6 +36,10 @@ class Ingest:
 
 def ingest(data: Data, ingest: Ingest, raw: Path, images: Path, tables: Path, metrics: Path) -> None:
     """Convert every image to PNG, decide the labels, and write the manifest."""
+    if ingest.size < 8 or ingest.size % 8:
+        raise UserError(f"params.yaml, ingest.size: {ingest.size} is not a multiple of 8; give 64, for example")
+    if not 0 <= ingest.max_bad <= 1:
+        raise UserError(f"params.yaml, ingest.max_bad: {ingest.max_bad:g} is not a share; give 0 to 1")
     root = raw if data.layout == "phantom" else Path(data.root)
     inventory = read_inventory(raw / "inventory.csv")
     if data.layout == "table":
@@ -46,6 +54,8 @@ def ingest(data: Data, ingest: Ingest, raw: Path, images: Path, tables: Path, me
     written = room.tables(seen, source.findings, ingest.rule, images)
     for name, frame in written.items():
         write_csv(frame, tables / f"{name}.csv", float_format="%.2f")
+    files = written["manifest"]["file"]
+    write_checksums({file: sha256(Path(file)) for file in files}, tables / "images.sha256")
     metrics.mkdir(parents=True, exist_ok=True)
     (metrics / "summary.json").write_text(json.dumps(room.summary(written, bad, ingest.rule), indent=2) + "\n")
 

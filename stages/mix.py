@@ -1,22 +1,23 @@
 """The training sets of all arms, shots and trials.
 
-In: data/manifest.csv, data/splits, data/synthetic (every checkpoint's images; needed by the dreambooth arms).
-Out: data/mix/<arm>-<shots>-<trial>.csv; metrics/mix/balance.csv.
+In: data/manifest.csv, data/images.sha256, data/splits, data/synthetic (every checkpoint's images; needed by the
+dreambooth arms). Out: data/mix/<arm>-<shots>-<trial>.csv, and the checksums of its images; metrics/mix/balance.csv.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from raremix.data import mix as room
+from raremix.data.checksums import read_checksums, write_checksums
 from raremix.data.findings import known
 from raremix.data.manifest import findings, read_manifest, write_csv
 from raremix.data.synthetic import check_folders, read_pool
 from raremix.data.trial import read_trial, training_rows
-from raremix.runtime.errors import UserError
 from stages.cli import run
-from stages.sections import Study
+from stages.sections import Study, check_share, check_study
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,20 @@ class Mix:
     synthetic_share: float  # of a batch of dreambooth_balanced, between 0 and 1
 
 
-def mix(study: Study, mix: Mix, manifest: Path, splits: Path, synthetic: Path, out: Path, metrics: Path) -> None:
+def mix(
+    study: Study,
+    mix: Mix,
+    manifest: Path,
+    splits: Path,
+    checksums: Path,
+    synthetic: Path,
+    out: Path,
+    metrics: Path,
+) -> None:
     """Write every arm's training set and the balance it reaches."""
-    if unknown := [arm for arm in study.arms if arm not in room.ARMS]:
-        raise UserError(f"params.yaml, study.arms: unknown arm '{unknown[0]}'; choose among {', '.join(room.ARMS)}")
-    if not 0 < mix.synthetic_share < 1:
-        raise UserError(f"params.yaml, mix.synthetic_share: {mix.synthetic_share:g} is not between 0 and 1")
-    frame = read_manifest(manifest)
+    check_study(study)
+    check_share("mix.synthetic_share", mix.synthetic_share)
+    frame, of_real = read_manifest(manifest), read_checksums(checksums)
     task = known(study.findings, findings(frame), "study.findings")
     generated = any(arm in room.SYNTHETIC_ARMS for arm in study.arms)
     if generated:
@@ -43,15 +51,21 @@ def mix(study: Study, mix: Mix, manifest: Path, splits: Path, synthetic: Path, o
         for shots in study.shots:
             real = training_rows(frame, divided, shots)[["image_id", "file", *task]]
             pool = read_pool(synthetic, task, findings(frame), shots, trial, set(real["image_id"])) if generated else {}
+            listed = of_real | {file: digest for rows in pool.values() for file, digest in _digests(rows)}
             draw = room.Draw(real, task, pool, mix.synthetic_share, shots, trial)
             for arm in study.arms:
                 rows = room.build(arm, draw)
                 write_csv(rows, out / f"{arm}-{shots}-{trial}.csv", float_format="%.8g")
+                write_checksums({file: listed[file] for file in rows["file"]}, out / f"{arm}-{shots}-{trial}.sha256")
                 balance.append(room.reached(arm, draw, rows))
     reached = pd.concat(balance)
     write_csv(reached, metrics / "balance.csv", float_format="%.6g")
     means = reached.pivot_table("positives", ["shots", "arm"], "finding", sort=False)
     print(means.to_string(float_format="%.0f".__mod__))
+
+
+def _digests(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    return zip(rows["file"], rows["sha256"], strict=True)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,8 @@ from raremix.data.balance import needed
 from raremix.data.findings import known
 from raremix.data.manifest import findings, read_manifest, read_votes, write_csv
 from raremix.data.trial import trains
-from raremix.runtime.errors import UserError
 from stages.cli import run
-from stages.sections import Study
+from stages.sections import Study, check_share, check_study
 
 
 @dataclass(frozen=True)
@@ -32,14 +31,14 @@ class Split:
 
 def split(study: Study, split: Split, manifest: Path, votes: Path, out: Path, metrics: Path) -> None:
     """Divide patients into parts, and draw every trial's few-shot images of the minority findings."""
+    check_study(study)
+    check_share("split.validation", split.validation)
+    check_share("split.test", split.test)
     frame = read_manifest(manifest)
     task = known(study.findings, findings(frame), "study.findings")
-    if not task or not study.shots or min(study.shots) < 1:
-        raise UserError("params.yaml, study: at least one finding and only positive shots are needed")
-    minority = known(study.minority, task, "study.minority")
     parts = room.partition(frame, findings(frame), split.seed, split.validation, split.test)
     room.check_parts(frame, parts, task, split.min_validation)
-    trials = {k: room.draw_trial(frame, parts, minority, max(study.shots), split.seed, k) for k in study.trials}
+    trials = {k: room.draw_trial(frame, parts, study.minority, max(study.shots), split.seed, k) for k in study.trials}
     lacking = [
         (n, k, finding, positives)
         for n in study.shots

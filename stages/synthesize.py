@@ -1,21 +1,27 @@
 """Synthetic radiographs of one finding, and the same ones prompted without it.
 
 In: a fine-tuned model, the captions of the base corpus, and how many images the mixes need. Out: PNGs with a manifest,
-and a picture of the real instances beside synthetic ones.
+their model's lineage, and a picture of the real instances beside synthetic ones.
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from raremix.data import captions, images
+from raremix.data.checksums import Checksums, read_checksums
+from raremix.data.lineage import FILE as LINEAGE
+from raremix.data.lineage import read_lineage
 from raremix.data.manifest import SYNTHETIC, read_manifest, write_csv
 from raremix.data.manifest import findings as findings_of
 from raremix.generator import tuned
-from raremix.generator.sample import Sampling, draw_all
+from raremix.generator.sample import Order, Sampling, draw_all
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import device
+from raremix.runtime.errors import UserError
 from raremix.runtime.files import sha256
 from raremix.runtime.seeds import generator, seed_for
 from stages.cli import run
@@ -28,8 +34,8 @@ class Synthesize:
     """How images are sampled."""
 
     least: int  # images of each finding, where the mixes need fewer
-    batch: int
-    strength: float  # 1 starts from pure noise; less starts from a noised radiograph of the base model's corpus
+    strength: float  # 1 starts from pure noise; less, above 0, from a noised radiograph of the base model's corpus
+    negative_prompt: Literal["empty", "without_finding"]  # what guidance leads away from
     sampling: Sampling
 
 
@@ -41,38 +47,42 @@ def synthesize(
     manifest: Path,
     metadata: Path,
     splits: Path,
+    checksums: Path,
     pipeline: Path,
     model: Path,
     out: Path,
     log: Path,
 ) -> None:
     """Sample pairs of images that share seed and caption: one with the finding's token, one without."""
-    rows = read_manifest(manifest)
+    if not 0 < synthesize.strength <= 1:
+        raise UserError(f"params.yaml, synthesize.strength: {synthesize.strength:g} is not above 0 and at most 1")
+    rows, listed = read_manifest(manifest), read_checksums(checksums)
     name = f"{finding}-{shots}-{trial}"
-    instances = pd.read_csv(model / "instances.csv", dtype=str)
+    lineage = read_lineage(model)
+    instances = lineage.loc[lineage["role"] == "instance", "image_id"]
     plan = _plan(synthesize, name, finding, trial, _needed(splits, shots, trial, finding), rows, metadata, splits)
     made = tuned.load_tuned(pipeline, model, captions.token(finding)).to(device())
-    checkpoint = Checkpoint("synthesize", name, synthesize, manifest, metadata, splits / "corpus.csv", model)
+    checkpoint = Checkpoint("synthesize", name, synthesize, manifest, metadata, splits / "corpus.csv", checksums, model)
     folder = checkpoint.directory / "images"
-    originals = images.load(rows.set_index("image_id").loc[plan["original"], "file"])
+    originals = images.load(rows.set_index("image_id").loc[plan["original"], "file"], listed)
     files = [folder / f"{image}.png" for image in plan["image_id"]]
-    prompts, seeds = list(plan["prompt"]), list(plan["seed"])
-    draw_all(made, prompts, seeds, files, synthesize.sampling, synthesize.batch, originals, synthesize.strength)
+    order = Order(list(plan["prompt"]), list(plan["negative_prompt"]), list(plan["seed"]))
+    draw_all(made, order, files, synthesize.sampling, originals, synthesize.strength)
     out.mkdir(parents=True, exist_ok=True)
-    folder.replace(out / "images")
+    shutil.rmtree(out / "images", ignore_errors=True)
+    shutil.copytree(folder, out / "images")
+    shutil.copy(model / LINEAGE, out)
     plan["file"] = [str(out / "images" / f"{image}.png") for image in plan["image_id"]]
-    plan["parents"] = "|".join(instances["image_id"])
+    plan["parents"] = "|".join(instances)
     if synthesize.strength < 1:
         plan["parents"] += "|" + plan["original"]
     plan["model_sha256"] = tuned.fingerprint(model)
-    plan["sampler"], plan["steps"], plan["guidance"] = (
-        "dpmsolver++",
-        synthesize.sampling.steps,
-        synthesize.sampling.guidance,
-    )
+    plan["sampler"], plan["steps"] = "dpmsolver++", synthesize.sampling.steps
+    guided = plan["prompt"] != plan["negative_prompt"]
+    plan["guidance"] = guided.map({True: synthesize.sampling.guidance, False: 1.0})
     plan["sha256"] = [sha256(Path(file)) for file in plan["file"]]
     write_csv(plan[[*SYNTHETIC, *findings_of(rows)]], out / "manifest.csv")
-    _picture(rows, instances, plan, finding, log)
+    _picture(rows.set_index("image_id").loc[instances, "file"], plan, finding, listed, log)
     checkpoint.clear()
 
 
@@ -91,31 +101,40 @@ def _plan(
     metadata: Path,
     splits: Path,
 ) -> pd.DataFrame:
-    """A row per image to make: image_id, original, prompt, seed and the findings it is prompted with."""
+    """A row per image to make, the positives first: image_id, original, prompts, seed, findings it is prompted with."""
     columns = findings_of(rows)
     labels = rows.set_index("image_id")[columns]
     described = captions.describe(metadata, splits / "corpus.csv")
-    corpus = pd.read_csv(splits / "corpus.csv", dtype=str)["image_id"]
+    corpus = captions.corpus_ids(splits / "corpus.csv")
     plan = []
-    for index in range(max(needed, synthesize.least)):
-        model_of = corpus.iloc[generator("caption", finding, trial, index).integers(len(corpus))]
-        for kind in ("pos", "neg"):
-            carried = labels.loc[model_of].to_dict() | {finding: int(kind == "pos")}
-            prompt = captions.with_findings(described[model_of], [column for column in columns if carried[column]])
-            seed = seed_for("synthesize", finding, trial, index)
-            row = {"image_id": f"{name}-{index:05d}-{kind}", "original": model_of, "prompt": prompt, "seed": seed}
+    for kind in ("pos", "neg"):
+        for index in range(max(needed, synthesize.least)):
+            model_of = corpus[generator("caption", finding, trial, index).integers(len(corpus))]
+            others = labels.loc[model_of].to_dict() | {finding: 0}
+            carried = others | {finding: int(kind == "pos")}
+            prompt, without = (
+                captions.with_findings(described[model_of], [column for column in columns if labelled[column]])
+                for labelled in (carried, others)
+            )
+            row = {
+                "image_id": f"{name}-{index:05d}-{kind}",
+                "original": model_of,
+                "prompt": prompt,
+                "negative_prompt": without if synthesize.negative_prompt == "without_finding" else "",
+                "seed": seed_for("synthesize", finding, trial, index),
+            }
             plan.append(row | carried)
     return pd.DataFrame(plan)
 
 
-def _picture(rows: pd.DataFrame, instances: pd.DataFrame, plan: pd.DataFrame, finding: str, log: Path) -> None:
-    """Real instances above synthetic positives above the same seeds without the finding."""
+def _picture(real: "pd.Series[str]", plan: pd.DataFrame, finding: str, checksums: Checksums, log: Path) -> None:
+    """The files of real instances above synthetic positives above the same seeds without the finding."""
     log.mkdir(parents=True, exist_ok=True)
-    real = rows.set_index("image_id").loc[instances["image_id"], "file"]
     shown = [list(real)[index % len(real)] for index in range(GRID)]
     for value in (1, 0):
         shown += list(plan.loc[plan[finding] == value, "file"][:GRID])
-    images.save(images.grid(images.load(shown), GRID), log / "real_positive_negative.png")
+    known = {**checksums, **dict(zip(plan["file"], plan["sha256"], strict=True))}
+    images.save(images.grid(images.load(shown, known), GRID), log / "real_positive_negative.png")
 
 
 if __name__ == "__main__":

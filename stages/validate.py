@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from raremix.evaluation.files import write_csv, write_json
+from raremix.data.findings import known
+from raremix.data.manifest import findings, read_manifest, write_csv
+from raremix.evaluation.files import write_json
+from raremix.evaluation.losses import loss_curves
 from raremix.evaluation.metrics import families, headline, score_table, summary
-from raremix.evaluation.population import read_manifest
 from raremix.evaluation.runs import find_runs, matrices, read_predictions
 from stages.cli import run
-from stages.sections import Study
+from stages.sections import Study, check_study
 
 
 def validate(study: Study, manifest: Path, runs: Path, out: Path) -> None:
@@ -25,18 +27,22 @@ def validate(study: Study, manifest: Path, runs: Path, out: Path) -> None:
         runs: the directory of the classifiers' runs.
         out: directory to write the metrics to.
     """
-    read_manifest(manifest, study.findings, study.minority)
+    check_study(study)
+    known(study.findings, findings(read_manifest(manifest)), "study.findings")
     groups = families(study.findings, study.minority)
     tables = []
-    for one in find_runs(runs, study.arms, study.shots, study.trials):
+    found = find_runs(runs, study.arms, study.shots, study.trials)
+    for one in found:
         _, labels, scores = matrices(read_predictions(one, "validation"), study.findings, one.path)
         table = score_table(labels, scores, groups)
         tables.append(table.assign(shots=one.shots, arm=one.arm, trial=one.trial))
     trials = pd.concat(tables)[["shots", "arm", "trial", "finding", "auroc", "ap"]]
     figures = summary(trials)
-    write_csv(out / "runs.csv", trials)
+    losses = loss_curves((one.arm, pd.read_csv(one.path / "losses.csv")["loss"].to_list()) for one in found)
+    write_csv(trials, out / "runs.csv", "%.6g")
     write_json(out / "summary.json", figures)
     write_json(out / "headline.json", headline(figures))
+    write_csv(losses, out / "losses.csv", "%.5g")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ STUDY = Study(
     [1],
     [0],
 )
+SMALL = Phantom(seed=3, train_images=120, test_images=4, test_positives=1, height=24, enrich=1000.0)
 TINY = Phantom(seed=3, train_images=150, test_images=24, test_positives=4, height=48, enrich=40.0)
 
 
@@ -126,10 +127,99 @@ def test_test_part_has_its_positives_and_patients_of_its_own(raw):
     assert not train & set(test)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"findings": []}, "study.findings: is empty; name at least one"),
+        ({"minority": []}, "study.minority: is empty"),
+        ({"arms": []}, "study.arms: is empty"),
+        ({"shots": []}, "study.shots: is empty"),
+        ({"trials": []}, "study.trials: is empty"),
+        ({"findings": [*STUDY.findings, "cardiomegaly"]}, "study.findings: 'cardiomegaly' is there twice; remove one"),
+        ({"shots": [5, 10, 5]}, "study.shots: '5' is there twice"),
+        ({"trials": [0, 0]}, "study.trials: '0' is there twice"),
+        ({"findings": ["nodule_mass", "pneumothorx"], "minority": ["nodule_mass"]}, "study.findings: .* 'pneumothorx'"),
+        ({"minority": ["atelectasis"]}, "study.minority: unknown finding 'atelectasis'; choose among cardiomegaly"),
+        ({"arms": ["vanila"]}, "study.arms: unknown arm 'vanila'; choose among vanilla, undersample"),
+        ({"shots": [10, 0]}, "study.shots: 0 is too small; give 1 or more"),
+        ({"trials": [-1]}, "study.trials: -1 is too small; give 0 or more"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["phantom", "vindr"])
+def test_a_study_that_can_not_be_carried_out_is_refused(tmp_path, changes, message, layout):
+    with pytest.raises(UserError, match=f"^params.yaml, {message}"):
+        acquire(Data(str(TABLES), layout), TINY, replace(STUDY, **changes), tmp_path / "raw")
+    assert not (tmp_path / "raw").exists()
+
+
+def test_a_table_has_findings_of_its_own(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.png").write_bytes(b"x")
+    study = replace(STUDY, findings=["hernia", "edema"], minority=["hernia"])
+    acquire(Data(str(tmp_path / "real"), "table"), TINY, study, tmp_path / "raw")
+    assert [row["path"] for row in rows(tmp_path / "raw" / "inventory.csv")] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_images": 0}, "train_images: 0 is too small; give 1 or more"),
+        ({"test_images": 0, "test_positives": 0}, "test_images: 0 is too small"),
+        ({"test_positives": -1}, "test_positives: -1 is too small; give 0 or more"),
+        ({"height": 15}, "height: 15 is too small; give 16 or more"),
+        ({"enrich": 0.0}, "enrich: 0 is no factor"),
+        ({"enrich": float("nan")}, "enrich: nan is no factor"),
+    ],
+)
+def test_a_phantom_of_no_size_is_refused(tmp_path, changes, message):
+    with pytest.raises(UserError, match=f"^params.yaml, phantom.{message}"):
+        acquire(DATA, replace(TINY, **changes), STUDY, tmp_path / "raw")
+    assert not (tmp_path / "raw").exists()
+
+
+def test_nothing_is_left_of_an_older_data_set_or_of_a_killed_run(tmp_path, monkeypatch):
+    def killed(images, seed, height, out, workers):
+        (out / "test").mkdir()
+        (out / "test" / "half.dicom").write_bytes(b"x")
+        raise KeyboardInterrupt
+
+    (tmp_path / "raw" / "train").mkdir(parents=True)
+    (tmp_path / "raw" / "train" / "old.dicom").write_bytes(b"x")
+    (tmp_path / "raw" / "inventory.csv").write_text("path,size,sha256\n")
+    with monkeypatch.context() as once:
+        once.setattr(dataset, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            acquire(DATA, SMALL, STUDY, tmp_path / "raw")
+    for name in ("raw", "fresh"):
+        acquire(DATA, SMALL, STUDY, tmp_path / name)
+    found, fresh = (
+        {p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*.*")} for n in ("raw", "fresh")
+    )
+    assert found == fresh
+    assert sum(path.suffix == ".dicom" for path in found) == 124
+
+
+def test_a_directory_that_acquire_did_not_write_is_left_alone(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"photos: holds files, but no inventory.csv; empty it"):
+        acquire(DATA, TINY, STUDY, tmp_path / "photos")
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.png"]
+
+
+@pytest.mark.parametrize("out", [".", "real"])
+def test_the_directory_of_the_data_is_not_written_to(tmp_path, out):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.dicom").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"holds data.root, .*real; write to another directory"):
+        acquire(Data(str(tmp_path / "real"), "vindr"), TINY, STUDY, tmp_path / out)
+    assert [path.name for path in (tmp_path / "real").iterdir()] == ["a.dicom"]
+
+
 def test_too_few_images_for_the_shots_is_said_before_anything_is_rendered(tmp_path):
     with pytest.raises(UserError, match=r"train_images is 1000.*pneumothorax.*10 shots.*need 3126 images"):
         acquire(DATA, Phantom(1, 1000, 10, 1, 48, 1.0), replace(STUDY, shots=[1, 10]), tmp_path / "raw")
-    assert not list((tmp_path / "raw").rglob("*.dicom"))
+    assert not (tmp_path / "raw").exists()
 
 
 def test_a_test_part_too_small_for_its_positives_is_refused(tmp_path):

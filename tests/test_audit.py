@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from raremix.evaluation.audit import heeded, judged, real_or_synthetic, told_apart
+from raremix.evaluation.audit import judged, real_or_synthetic, told_apart
 
 
 def test_the_judge_is_scored_per_finding_on_both_kinds_of_images():
@@ -18,13 +18,6 @@ def test_scores_that_are_alike_cannot_be_told_apart():
     assert told_apart(np.array([0.8, 0.9]), np.array([0.1, 0.2])) == 1
     assert told_apart(np.array([0.1, 0.2]), np.array([0.8, 0.9])) == 0
     assert told_apart(np.array([0.1, 0.9]), np.array([0.1, 0.9])) == 0.5
-
-
-def test_a_caption_that_is_ignored_has_no_r2():
-    asked = np.array([-1.0, 0.0, 1.0, -1.0, 0.0, 1.0])
-    table = heeded({"exposure": (asked, asked)}, {"exposure": (asked, np.zeros(6))})
-    assert table["real"].tolist() == [1.0]
-    assert table["sampled"].tolist() == [0.0]
 
 
 def test_the_probe_sees_a_shift_and_nothing_in_one_population():

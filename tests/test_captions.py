@@ -72,3 +72,17 @@ def test_the_word_table_leaves_out_what_never_varies():
     table = captions.word_table(pd.Series(["chest x-ray female", "chest x-ray male", "chest x-ray male tube"]))
     assert list(table.columns) == ["female", "male", "tube"]
     assert table.to_numpy().tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+
+
+def test_what_a_caption_tells_is_the_mean_of_its_third_and_view():
+    corpus = pd.DataFrame({"view": ["PA", "PA", "PA", "AP", "PA", "PA"], "source_distance": [1.0, 2, 3, 4, 11, 12]})
+    cuts = {"source_distance": (5.0, 10.0)}
+    asked = pd.DataFrame({"view": ["PA", "AP", "PA", "PA", "AP"], "source_distance": [4.0, 1, 99, np.nan, 99]})
+    told = captions.told(asked, corpus, cuts)["source_distance"].tolist()
+    assert told[:3] == [2.0, 4.0, 11.5]
+    assert np.isnan(told[3:]).all(), "unknown, and a bedside view that the corpus has never seen so far away"
+
+
+def test_a_fact_with_an_empty_third_is_not_told():
+    values = pd.DataFrame({"exposure_index": [1.0] * 9 + [2, 3], "body_thickness": range(11), "source_distance": None})
+    assert list(captions.thirds(values)) == ["body_thickness"]

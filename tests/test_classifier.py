@@ -11,7 +11,6 @@ from raremix.classifier.augment import augment
 from raremix.classifier.model import build, from_backbone, normalised
 from raremix.classifier.predict import predict_run, probability, save_run
 from raremix.classifier.train import Examples, train
-from raremix.data.images import save
 from raremix.data.views import Views, affine
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.errors import UserError
@@ -113,12 +112,9 @@ def test_predictions_are_those_of_the_saved_model(tmp_path):
     model, _ = fit("saved")
     save_run(tmp_path / "run", model, NET, ["cardiomegaly", "pneumothorax"], "float32")
     pixels = examples().images
-    files = [str(tmp_path / f"{index}.png") for index in range(12)]
-    for file, image in zip(files, pixels, strict=True):
-        save(image, file)
-    rows = pd.DataFrame({"image_id": [f"i{index}" for index in range(12)], "file": files})
+    rows = pd.DataFrame({"image_id": [f"i{index}" for index in range(12)]})
     rows[["cardiomegaly", "pneumothorax"]] = examples().labels.astype(int)
-    predictions = predict_run(tmp_path / "run", rows, "test")
+    predictions = predict_run(tmp_path / "run", rows, pixels, "test")
     assert list(predictions.columns) == ["image_id", "part", "finding", "label", "probability"]
     wide = predictions.pivot_table("probability", "image_id", "finding", sort=False).to_numpy()
     assert wide == pytest.approx(probability(model, pixels, "float32"), abs=1e-5)

@@ -22,6 +22,27 @@ class Bake:
     oven: str
 
 
+# A process of its own, in which no file can grow beyond some kilobytes.
+ON_A_SMALL_DISK = """
+import resource, sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from raremix.runtime import checkpoints
+from stages.cli import run
+
+def checkpoint(out: Path) -> None:
+    checkpoints.SCRATCH = out
+    checkpoints.Checkpoint("stage").save(1, model=torch.nn.Linear(300, 300))
+
+def weights(out: Path) -> None:
+    save_file({"weight": torch.zeros(100_000)}, out)
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+run({"checkpoint": checkpoint, "weights": weights}[sys.argv[1]], sys.argv[2:])
+"""
+
+
 def bake(bake: Bake, out: Path) -> None:
     """Bake.
 
@@ -63,14 +84,48 @@ def test_a_stage_gets_its_section_and_its_paths(kitchen):
 
 def test_a_misspelled_parameter_is_named(kitchen, capsys):
     Path("params.yaml").write_text("bake:\n  minuts: 5\n  oven: hot\n")
-    assert "minuts" in fails(capsys, 2)
+    line = fails(capsys, 2)
+    assert "'bake'" in line
+    assert "'minuts'" in line
 
 
 def test_a_parameter_of_the_wrong_type_is_named(kitchen, capsys):
     Path("params.yaml").write_text("bake:\n  minutes: ten\n  oven: hot\n")
     line = fails(capsys, 2)
-    assert "minutes" in line
+    assert "bake.minutes" in line
     assert "ten" in line
+
+
+@pytest.mark.parametrize("section", ["3", "hot", "[1]", "null"])
+def test_a_section_that_is_no_mapping_is_named(kitchen, capsys, section):
+    Path("params.yaml").write_text(f"bake: {section}\nboil: 1\n")
+    assert "params.yaml: section 'bake' is no mapping" in fails(capsys, 2)
+
+
+def test_a_params_file_that_is_not_yaml_is_named_with_its_line(kitchen, capsys):
+    Path("params.yaml").write_text("bake:\n  minutes: 5\n  oven: hot: cold\n")
+    assert "params.yaml, line 3: not YAML (mapping values are not allowed" in fails(capsys, 2)
+    Path("params.yaml").write_text("bake:\n  oven: \x01\n")
+    assert "params.yaml: not YAML" in fails(capsys, 2)
+    Path("params.yaml").write_bytes(b"bake: \xff")
+    assert "params.yaml: not YAML" in fails(capsys, 2)
+
+
+@pytest.mark.parametrize("args", [[], ["--out", "bread"]])
+def test_a_stage_without_a_params_file_asks_for_it(capsys, args):
+    with pytest.raises(SystemExit, match="2"):
+        run(bake, args)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert "give the params file first" in shown.err
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--out", "bread", "-h"], ["absent.yaml", "--help"]])
+def test_help_is_no_error(capsys, args):
+    with pytest.raises(SystemExit, match="0"):
+        run(bake, args)
+    assert "--bake.minutes" in capsys.readouterr().out
 
 
 def test_a_missing_parameter_a_missing_section_and_a_missing_file_are_named(kitchen, capsys):
@@ -91,6 +146,16 @@ def test_user_errors_a_full_disk_and_ctrl_c_are_one_line(kitchen, capsys):
     assert "No space left on device: bread" in fails(capsys, 2, "--bake.oven", "full")
     assert "run it again to go on" in fails(capsys, 130, "--bake.oven", "left")
     assert not (kitchen / "bread").exists()
+
+
+@pytest.mark.parametrize(("stage", "named"), [("checkpoint", "state.pt"), ("weights", "the disk")])
+def test_a_full_disk_inside_a_library_is_one_line(kitchen, stage, named):
+    command = [sys.executable, "-c", ON_A_SMALL_DISK, stage, kitchen / "params.yaml", "--out", kitchen / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "File too large" in done.stderr
+    assert f"{named}; free space" in done.stderr
 
 
 def test_help_explains_a_stage_without_a_params_file():

@@ -1,12 +1,18 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from raremix.data import images
+from raremix.data.checksums import write_checksums
+from raremix.data.manifest import FIXED
 from raremix.evaluation.answer import sentence, verdict
 from raremix.evaluation.comparison import choose
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import sha256
 from stages import compare as module
 from stages.compare import Compare, compare
 from stages.sections import Study
@@ -18,7 +24,7 @@ STUDY = Study(FINDINGS, ["nodule", "pneumothorax"], ARMS, [5, 10], [0, 1, 2])
 COMPARE = Compare(shots=10, bootstrap=100, level=0.95)
 
 
-def fake_predict(run, rows, part):
+def fake_predict(run, rows, pixels, part):
     """Predictions whose quality depends on the arm alone, as ``predict_run`` gives them."""
     arm = run.name.split("-")[0]
     rng = np.random.default_rng(sum(map(ord, run.name)))
@@ -29,13 +35,22 @@ def fake_predict(run, rows, part):
 
 
 def build(root):
-    """A profile directory up to the trained runs: 100 natural images, 240 test images enriched in findings."""
+    """A profile directory up to the trained runs: 100 natural images, 240 test images enriched in findings.
+
+    A test image's two pixels spell its number.
+    """
     rng = np.random.default_rng(0)
     natural, test = rng.uniform(size=(100, 3)) < [0.3, 0.1, 0.1], rng.uniform(size=(240, 3)) < 0.4
     image_id = [f"i{k:03d}" for k in rng.permutation(340)]
-    manifest = pd.DataFrame({"image_id": image_id, "file": "none.png", "patient_id": image_id})
+    manifest = pd.DataFrame({"image_id": image_id, "file": [f"{root}/images/{name}.png" for name in image_id]})
+    manifest[FIXED[2:]] = ["p", 0, "", ""]
+    manifest["patient_id"] = image_id
     manifest[FINDINGS] = np.vstack([natural, test]).astype(int)
-    (root / "splits").mkdir()
+    for folder in ("splits", "images"):
+        (root / folder).mkdir()
+    for name, file in zip(image_id[100:], manifest.file[100:], strict=True):
+        images.save(np.array([divmod(int(name[1:]), 256)], dtype=np.uint8), file)
+    write_checksums({file: sha256(Path(file)) for file in manifest.file[100:]}, root / "images.sha256")
     manifest.to_csv(root / "manifest.csv", index=False)
     parts = ["train"] * 60 + ["validation"] * 30 + ["held_back"] * 10 + ["test"] * 240
     for trial in STUDY.trials:
@@ -70,8 +85,8 @@ def write_validation(profile, minority_ap):
 
 
 def call(profile, study=STUDY, analysis=COMPARE, out="out"):
-    paths = [profile / name for name in ("manifest.csv", "splits", "runs", "validation.json", f"{out}.csv", out)]
-    compare(study, analysis, *paths)
+    names = ("manifest.csv", "images.sha256", "splits", "runs", "validation.json", f"{out}.csv", out)
+    compare(study, analysis, *(profile / name for name in names))
     return json.loads((profile / out / "answer.json").read_text())
 
 
@@ -189,7 +204,49 @@ def test_without_baselines_there_is_no_primary_result(profile):
 
 def test_shots_outside_the_study_are_refused(profile):
     with pytest.raises(UserError, match=r"compare\.shots: 20 is not one of study\.shots \[5, 10\]"):
-        call(profile, analysis=Compare(20, 10, 0.95))
+        call(profile, analysis=replace(COMPARE, shots=20))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bootstrap": 99}, r"compare\.bootstrap: 99 is too small; give 100 or more"),
+        ({"level": 1.0}, r"compare\.level: 1 is not between 0 and 1"),
+        ({"level": 95.0}, r"compare\.level: 95 is not between 0 and 1"),
+    ],
+)
+def test_an_analysis_that_gives_no_interval_is_refused(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        call(tmp_path, analysis=replace(COMPARE, **changes))
+
+
+def test_a_study_that_can_not_be_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"study\.minority: unknown finding 'mass'"):
+        call(tmp_path, replace(STUDY, minority=["mass"]))
+
+
+def test_test_images_are_decoded_once_and_stand_beside_their_rows(profile, monkeypatch):
+    load, loaded = images.load, []
+
+    def counted(files, checksums):
+        loaded.append(load(files, checksums))
+        return loaded[-1]
+
+    def seen(run, rows, pixels, part):
+        assert (pixels[:, 0] @ [256, 1] == rows.image_id.str[1:].astype(int)).all()
+        return fake_predict(run, rows, pixels, part)
+
+    monkeypatch.setattr(images, "load", counted)
+    monkeypatch.setattr(module, "predict_run", seen)
+    call(profile)
+    assert [len(pixels) for pixels in loaded] == [240]
+
+
+def test_a_test_image_that_changed_is_named(profile):
+    changed = sorted((profile / "images").iterdir())[7]
+    changed.write_bytes(b"x")
+    with pytest.raises(UserError, match=f"{changed}: not the bytes"):
+        call(profile)
 
 
 def test_trials_with_different_test_parts_are_refused(profile):
@@ -216,7 +273,7 @@ def test_an_image_of_the_split_that_the_manifest_lacks_is_named(profile):
 
 
 def test_predictions_of_other_images_are_refused(profile, monkeypatch):
-    monkeypatch.setattr(module, "predict_run", lambda run, rows, part: fake_predict(run, rows[1:], part))
+    monkeypatch.setattr(module, "predict_run", lambda run, rows, *rest: fake_predict(run, rows[1:], *rest))
     with pytest.raises(UserError, match="not of the test part's images"):
         call(profile)
 

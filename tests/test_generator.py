@@ -1,3 +1,12 @@
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import httpx2
 import numpy as np
 import pytest
 import tiny
@@ -9,13 +18,13 @@ from raremix.generator import autoencoder, denoiser, tuned
 from raremix.generator.base import assemble, load, published
 from raremix.generator.dreambooth import Captioned, fine_tune
 from raremix.generator.latents import decode, encode, roundtrip, to_grey, to_rgb
-from raremix.generator.loss import denoising_loss
-from raremix.generator.sample import Sampling, draw, draw_all
+from raremix.generator.loss import box_weights, denoising_loss
+from raremix.generator.sample import Order, Sampling, draw, draw_all, plain
 from raremix.generator.tokens import reserve, tokenizer
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.errors import UserError
 
-SAMPLING = Sampling(3, 2.0, "float32")
+SAMPLING = Sampling(3, 2.0, 2, "float32")
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +75,6 @@ def test_latents_have_unit_spread_and_come_back_as_images(base):
 
 
 def test_the_autoencoder_learns_to_reconstruct():
-    from dataclasses import replace
-
     pixels = tiny.images(16)
     long = replace(tiny.AUTOENCODER, steps=150, batch=8, lr=3e-3)
     vae, losses = autoencoder.train(pixels, long, "float32", Checkpoint("long"))
@@ -85,14 +92,36 @@ def test_the_loss_is_the_squared_error_of_the_target_and_weights_move_it():
     plain = denoising_loss(Zero(), schedule, latents, text, torch.Generator().manual_seed(0))
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(plain, noise.pow(2).mean((1, 2, 3)))
-    weight = torch.ones(6, 1, 8, 8)
-    weight[:, :, :4] = 3
+    weight = torch.full((6, 1, 8, 8), 0.5)
+    weight[:, :, :4] = 1.5
     weighted = denoising_loss(Zero(), schedule, latents, text, torch.Generator().manual_seed(0), weight)
-    by_hand = (noise.pow(2) * weight / 2).mean((1, 2, 3))
+    by_hand = (noise.pow(2) * weight).mean((1, 2, 3))
     assert torch.allclose(weighted, by_hand)
     velocity = DDPMScheduler(prediction_type="v_prediction")
     clean = torch.randn(6, 4, 8, 8)
     assert not torch.allclose(denoising_loss(Zero(), velocity, clean, text, torch.Generator().manual_seed(0)), plain)
+
+
+def test_boxes_hold_their_share_of_the_loss_however_small_they_are():
+    inside = torch.zeros(5, 1, 8, 8)
+    inside[0, :, 0, 0] = 1
+    inside[1, :, :2] = 1
+    inside[2, :, :6] = 1
+    inside[3] = 1
+    weights = box_weights(inside, 0.5)
+    assert weights.mean((1, 2, 3)).tolist() == pytest.approx([1] * 5)
+    held = (weights * inside).sum((1, 2, 3)) / weights.sum((1, 2, 3))
+    assert held.tolist() == pytest.approx([0.5, 0.5, 0.75, 1, 0]), "large boxes weigh what they cover"
+    assert (weights[2:] == 1).all()
+
+
+def test_guidance_leads_away_from_the_negative_prompt(base):
+    pipeline = load(base)
+    prompts, seeds = [tiny.PROMPTS[2]], [3]
+    unguided = draw(pipeline, Order(prompts, prompts, seeds), SAMPLING)
+    assert (unguided == draw(pipeline, plain(prompts, seeds), replace(SAMPLING, guidance=1.0))).all()
+    away = draw(pipeline, Order(prompts, tiny.PROMPTS[:1], seeds), SAMPLING)
+    assert (away != draw(pipeline, plain(prompts, seeds), SAMPLING)).any()
 
 
 def test_diffusers_opens_and_samples_the_base_model(base):
@@ -105,30 +134,28 @@ def test_diffusers_opens_and_samples_the_base_model(base):
 def test_an_image_depends_on_its_seed_and_prompt_not_on_its_neighbours(base):
     pipeline = load(base)
     pipeline.set_progress_bar_config(disable=True)
-    together = draw(pipeline, tiny.PROMPTS, [1, 2, 3], SAMPLING)
-    alone = draw(pipeline, tiny.PROMPTS[1:2], [2], SAMPLING)
-    other = draw(pipeline, tiny.PROMPTS[1:2], [4], SAMPLING)
+    together = draw(pipeline, plain(tiny.PROMPTS, [1, 2, 3]), SAMPLING)
+    alone = draw(pipeline, plain(tiny.PROMPTS[1:2], [2]), SAMPLING)
+    other = draw(pipeline, plain(tiny.PROMPTS[1:2], [4]), SAMPLING)
     assert np.abs(together[1].astype(int) - alone[0]).max() <= 1
     assert np.abs(alone[0].astype(int) - other[0]).max() > 1
 
 
 def test_a_weak_edit_stays_near_its_original_and_a_full_one_forgets_it(base):
-    pipeline, fine = load(base), Sampling(20, 2.0, "float32")
+    pipeline, fine = load(base), Sampling(20, 2.0, 2, "float32")
     originals = tiny.images(3, seed=5)
     kept = roundtrip(pipeline.vae, originals, "float32").astype(float)
-    weak = draw(pipeline, tiny.PROMPTS, [1, 2, 3], fine, originals, strength=0.1)
-    full = draw(pipeline, tiny.PROMPTS, [1, 2, 3], fine, originals, strength=1.0)
+    weak = draw(pipeline, plain(tiny.PROMPTS, [1, 2, 3]), fine, originals, strength=0.1)
+    full = draw(pipeline, plain(tiny.PROMPTS, [1, 2, 3]), fine, originals, strength=1.0)
     assert np.abs(weak - kept).mean() < 0.5 * np.abs(full - kept).mean()
-    assert (full == draw(pipeline, tiny.PROMPTS, [1, 2, 3], fine)).all()
+    assert (full == draw(pipeline, plain(tiny.PROMPTS, [1, 2, 3]), fine)).all()
 
 
 def test_synthesis_goes_on_where_it_was_killed(base, tmp_path, monkeypatch):
     pipeline = load(base)
     arguments = {
-        "prompts": tiny.PROMPTS * 2,
-        "seeds": range(6),
+        "order": plain(tiny.PROMPTS * 2, range(6)),
         "sampling": SAMPLING,
-        "batch": 2,
         "originals": tiny.images(6),
         "strength": 0.7,
     }
@@ -164,13 +191,51 @@ def test_dreambooth_changes_the_unet_and_nothing_else(base):
         assert all(torch.equal(old[name], new[name]) for name in old)
 
 
-def test_dreambooth_killed_and_resumed_ends_with_the_same_weights(base, killed_after):
-    whole, losses = teach(base, "whole")
+@pytest.mark.parametrize(("text_encoder", "lora_rank"), [(False, None), (True, None), (False, 2)])
+def test_dreambooth_killed_and_resumed_ends_with_the_same_bytes(base, tmp_path, killed_after, text_encoder, lora_rank):
+    training = replace(tiny.DREAMBOOTH, text_encoder=text_encoder)
+    whole, losses = teach(base, "whole", training, lora_rank)
     with killed_after(2), pytest.raises(KeyboardInterrupt):
-        teach(base, "killed")
-    resumed, again = teach(base, "killed")
+        teach(base, "killed", training, lora_rank)
+    resumed, again = teach(base, "killed", training, lora_rank)
     assert again == losses
-    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
+    for name, pipeline in {"whole": whole, "resumed": resumed}.items():
+        tuned.save(pipeline, tmp_path / name, "<nodule_mass>", lora_rank)
+    assert tuned.fingerprint(tmp_path / "whole") == tuned.fingerprint(tmp_path / "resumed")
+
+
+def test_a_lora_starts_alike_whatever_was_drawn_before(base):
+    first = tuned.prepare(base, "<nodule_mass>", None, 2)
+    torch.rand(1)
+    second = tuned.prepare(base, "<nodule_mass>", None, 2)
+    other = tuned.prepare(base, "<calcification>", None, 2)
+    assert all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(weights(first).values(), weights(other).values(), strict=True))
+
+
+def test_the_fingerprint_covers_every_weight_file(base, tmp_path):
+    model = shutil.copytree(base, tmp_path / "model")
+    prints = {tuned.fingerprint(model)}
+    files = sorted(model.rglob("*.safetensors"))
+    for file in files:
+        file.write_bytes(file.read_bytes() + b" ")
+        prints.add(tuned.fingerprint(model))
+    files[0].rename(files[0].with_stem("renamed"))
+    prints.add(tuned.fingerprint(model))
+    assert {file.parent.name for file in files} == {"unet", "vae", "text_encoder"}
+    assert len(prints) == len(files) + 2
+
+
+@pytest.mark.parametrize("lora_rank", [None, 2])
+def test_a_full_disk_while_a_model_is_saved_names_it(base, tmp_path, lora_rank):
+    pipeline = tuned.prepare(base, "<nodule_mass>", None, lora_rank)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(OSError, match=f"File too large: '{tmp_path / 'model'}"):
+            tuned.save(pipeline, tmp_path / "model", "<nodule_mass>", lora_rank)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("room", ["autoencoder", "denoiser"])
@@ -206,7 +271,7 @@ def test_lora_trains_few_weights_and_opens_over_the_base(base, tmp_path):
     opened = tuned.load_tuned(base, tmp_path / "lora", "<nodule_mass>")
     opened.set_progress_bar_config(disable=True)
     pipeline.set_progress_bar_config(disable=True)
-    arguments = (["chest x-ray <nodule_mass>"], [5], SAMPLING)
+    arguments = (plain(["chest x-ray <nodule_mass>"], [5]), SAMPLING)
     assert (draw(opened, *arguments) == draw(pipeline, *arguments)).all()
     assert len(tuned.fingerprint(tmp_path / "lora")) == 64
 
@@ -229,3 +294,39 @@ def test_a_published_model_that_is_not_there_is_one_clear_line(tmp_path):
         published("CompVis/stable-diffusion-v1-4", None)
     with pytest.raises(UserError, match="no pipeline at"):
         published(str(tmp_path), None)
+
+
+def test_a_model_that_no_stage_made_is_one_clear_line(base, tmp_path):
+    with pytest.raises(UserError, match=r"models/base: no model_index\.json.*`dvc repro base`"):
+        load(tmp_path / "models" / "base")
+    with pytest.raises(UserError, match=r"models/lora: neither a pipeline nor a LoRA.*`dvc repro dreambooth`"):
+        tuned.load_tuned(base, tmp_path / "models" / "lora", "<nodule_mass>")
+
+
+def test_a_hub_that_hangs_up_is_one_clear_line(monkeypatch):
+    def hangs_up(*_, **__):
+        raise httpx2.RemoteProtocolError("Server disconnected\nwithout a response")
+
+    monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", hangs_up)
+    with pytest.raises(UserError, match="Server disconnected without a response"):
+        published("someone/something", "main")
+
+
+def test_a_hub_that_is_out_of_reach_is_one_clear_line(tmp_path):
+    code = """
+from raremix.generator.base import published
+from stages.cli import run
+def get() -> None:
+    published("someone/something", "main")
+run(get, ["params.yaml"])
+"""
+    (tmp_path / "params.yaml").write_text("{}")
+    hub = {"HF_ENDPOINT": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1", "HF_HOME": str(tmp_path / "hub")}
+    path = {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=os.environ | hub | path
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "no pipeline at 'someone/something'" in done.stderr
+    assert "refused" in done.stderr

@@ -7,6 +7,7 @@ from raremix.data.instances import box_masks, choose, ordinary
 from raremix.data.manifest import FIXED
 from raremix.data.trial import read_trial, training_rows
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import sha256
 
 FINDINGS = ["cardiomegaly", "nodule_mass"]
 
@@ -82,19 +83,31 @@ def test_a_trial_trains_on_its_shots_and_everything_without_a_minority_finding(t
 def test_images_come_back_as_they_were_saved(tmp_path):
     image = np.arange(64, dtype=np.uint8).reshape(8, 8)
     save(image, tmp_path / "a.png")
-    assert (load([str(tmp_path / "a.png")])[0] == image).all()
+    file = str(tmp_path / "a.png")
+    assert (load([file], {file: sha256(tmp_path / "a.png")})[0] == image).all()
 
 
 def test_missing_broken_and_misshapen_images_are_named(tmp_path):
     save(np.zeros((8, 8), np.uint8), tmp_path / "a.png")
     save(np.zeros((9, 9), np.uint8), tmp_path / "b.png")
     (tmp_path / "c.png").write_bytes(b"not a picture")
+    listed = {str(file): sha256(file) for file in tmp_path.iterdir()}
     with pytest.raises(UserError, match=r"d\.png: the image is listed but missing"):
-        load([str(tmp_path / "d.png")])
+        load([str(tmp_path / "d.png")], listed)
     with pytest.raises(UserError, match=r"c\.png: can't be decoded"):
-        load([str(tmp_path / "c.png")])
+        load([str(tmp_path / "c.png")], listed)
     with pytest.raises(UserError, match=r"b\.png: \(9, 9\) pixels"):
-        load([str(tmp_path / "a.png"), str(tmp_path / "b.png")])
+        load([str(tmp_path / "a.png"), str(tmp_path / "b.png")], listed)
+
+
+def test_an_image_that_changed_since_it_was_listed_is_named(tmp_path):
+    save(np.zeros((8, 8), np.uint8), tmp_path / "a.png")
+    listed = {str(tmp_path / "a.png"): sha256(tmp_path / "a.png")}
+    save(np.ones((8, 8), np.uint8), tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"a\.png: not the bytes that its list of checksums has"):
+        load([str(tmp_path / "a.png")], listed)
+    with pytest.raises(UserError, match=r"a\.png: not the bytes"):
+        load([str(tmp_path / "a.png")], {})
 
 
 def test_a_grid_goes_row_by_row():

@@ -5,10 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raremix.data.balance import needed, oversampled, stream_weights, undersampled
+from raremix.data.checksums import read_checksums, write_checksums
+from raremix.data.lineage import write_lineage
 from raremix.data.manifest import FIXED, SYNTHETIC, write_csv
 from raremix.data.mix import ARMS, Draw, build
 from raremix.runtime.errors import UserError
 from stages.mix import Mix, mix
+from stages.sections import ARMS as NAMED
 from stages.sections import Study
 
 TASK = ["heart", "fluid", "nodule", "air"]
@@ -31,7 +34,7 @@ def checkpoint(finding, pairs=60, parent="i000", shots=5, trial=0):
         for kind in ("pos", "neg"):
             name = f"{finding}-{shots}-{trial}-{i:05d}-{kind}"
             marks = [int(f == finding and kind == "pos") for f in TASK] + [i % 2]
-            rows.append([name, f"s/{name}.png", parent, "m", "p", i, "dpm", 5, 2.0, "s", *marks])
+            rows.append([name, f"s/{name}.png", parent, "m", "p", i, "dpm", 5, 2.0, "5" * 64, *marks])
     return pd.DataFrame(rows, columns=[*SYNTHETIC, *ALL]).sort_values("image_id", ignore_index=True)
 
 
@@ -184,6 +187,7 @@ def stage(tmp_path):
     real = real_rows()
     manifest = real.assign(patient_id=real["image_id"], visit=0, official_part="", reader_trio="", bone=0)
     write_csv(manifest[[*FIXED, *ALL]], tmp_path / "manifest.csv")
+    write_checksums(dict.fromkeys(real["file"], "4" * 64), tmp_path / "images.sha256")
     minority = real[["nodule", "air"]]
     rank = minority.cumsum().where(minority == 1).max(axis=1).sub(1).astype("Int64")
     trial = pd.DataFrame({"image_id": real["image_id"], "part": "train", "shot_rank": rank})
@@ -191,11 +195,13 @@ def stage(tmp_path):
     write_csv(trial, tmp_path / "splits" / "trial0.csv")
     normal = real.loc[~real[TASK].any(axis=1), "image_id"].iloc[0]
     for finding in TASK:
-        write_csv(checkpoint(finding, parent=normal), tmp_path / "synthetic" / f"{finding}-5-0" / "manifest.csv")
+        folder = tmp_path / "synthetic" / f"{finding}-5-0"
+        write_csv(checkpoint(finding, parent=normal), folder / "manifest.csv")
+        write_lineage({"corpus": [normal]}, folder)
 
     def _stage(arms=tuple(ARMS), share=0.5, shots=(5,)):
         study = Study(TASK, ["nodule", "air"], list(arms), list(shots), [0])
-        paths = (tmp_path / name for name in ("manifest.csv", "splits", "synthetic", "mix", "metrics"))
+        paths = (tmp_path / name for name in ("manifest.csv", "splits", "images.sha256", "synthetic", "mix", "metrics"))
         mix(study, Mix(share), *paths)
         return tmp_path
 
@@ -212,7 +218,8 @@ def edit(file, image, **values):
 
 def test_stage_writes_all_arms_and_the_balance(stage, capsys):
     root = stage()
-    assert sorted(path.name for path in (root / "mix").iterdir()) == sorted(f"{arm}-5-0.csv" for arm in ARMS)
+    names = [f"{arm}-5-0.{kind}" for arm in ARMS for kind in ("csv", "sha256")]
+    assert sorted(path.name for path in (root / "mix").iterdir()) == sorted(names)
     balance = pd.read_csv(root / "metrics" / "balance.csv").set_index(["arm", "finding"])
     assert len(balance) == 4 * len(ARMS)
     assert balance.loc[("vanilla", "nodule"), "positives"] == 5
@@ -221,6 +228,10 @@ def test_stage_writes_all_arms_and_the_balance(stage, capsys):
     )
     assert "dreambooth_balanced" in capsys.readouterr().out
     written = pd.read_csv(root / "mix" / "dreambooth_balanced-5-0.csv")
+    digests = {"real": "4" * 64, "synthetic": "5" * 64}
+    assert read_checksums(root / "mix" / "dreambooth_balanced-5-0.sha256") == dict(
+        zip(written["file"], written["source"].map(digests), strict=True)
+    )
     prevalence = [np.average(g[TASK], axis=0, weights=g["weight"]) for _, g in written.groupby("source")]
     assert prevalence[0] == pytest.approx(prevalence[1], rel=0.01)
 
@@ -233,7 +244,7 @@ def test_fewer_shots_train_on_fewer_images(stage):
 
 def test_real_arms_need_no_synthetic_folder(stage):
     root = stage(arms=["vanilla", "oversample", "undersample"], shots=[4])
-    assert len(list((root / "mix").iterdir())) == 3
+    assert len(list((root / "mix").glob("*.csv"))) == 3
 
 
 @pytest.mark.parametrize("parent", ["validation", "unknown", "later_shot"])
@@ -254,6 +265,12 @@ def test_a_parent_outside_the_training_images_fails_the_run(stage, parent):
         UserError, match=rf"air-{shots}-0/manifest.csv: 'air-5-0-00003-neg' descends from '{names[parent]}'"
     ):
         stage(shots=[shots])
+
+
+def test_a_model_that_learned_from_another_image_fails_the_run(stage):
+    write_lineage({"instance": ["stranger"]}, stage.root / "synthetic" / "air-5-0")
+    with pytest.raises(UserError, match=r"air-5-0/lineage.csv: the model descends from 'stranger'"):
+        stage()
 
 
 @pytest.mark.parametrize(
@@ -279,6 +296,10 @@ def test_strange_and_missing_folders_are_named(stage):
     (stage.root / "synthetic" / "air-5-0").rename(stage.root / "gone" / "air")
     with pytest.raises(UserError, match=r"air-5-0: missing; run `dvc repro synthesize`"):
         stage()
+
+
+def test_the_study_may_name_every_arm_there_is():
+    assert tuple(ARMS) == NAMED
 
 
 def test_unknown_arms_and_shares_are_named(stage):

@@ -1,17 +1,48 @@
 import errno
 import math
+import os
+import resource
+from contextlib import contextmanager
 
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models
 
 from raremix.runtime import checkpoints
 from raremix.runtime.checkpoints import Checkpoint
-from raremix.runtime.device import arithmetic, seeded
+from raremix.runtime.device import arithmetic, device, seeded
 from raremix.runtime.errors import UserError
-from raremix.runtime.files import replacing, sha256
+from raremix.runtime.files import full_disk, replacing, sha256
 from raremix.runtime.losses import Losses
 from raremix.runtime.schedule import cosine
 from raremix.runtime.seeds import generator, seed_for
+
+
+def torch_save(path):
+    with path.open("wb") as file:
+        torch.save(torch.zeros(100_000), file)
+
+
+WRITERS = {
+    "text": lambda path: path.write_text("x" * 100_000),
+    "png": lambda path: Image.effect_noise((400, 400), 100).save(path, "png"),
+    "torch": torch_save,
+    "safetensors": lambda path: save_file({"weight": torch.zeros(100_000)}, path),
+    "tokenizer": lambda path: Tokenizer(models.WordLevel({str(i): i for i in range(9999)}, "0")).save(str(path)),
+}
+
+
+@contextmanager
+def small_disk():
+    """No file can grow beyond some kilobytes: what a full disk is to a library, with another number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_seeds_are_the_same_everywhere_and_differ_by_name():
@@ -29,14 +60,34 @@ def test_generators_of_one_name_draw_alike():
 def test_a_file_is_whole_or_absent(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
-    with pytest.raises(OSError, match="full"), replacing(path) as temporary:
+    with pytest.raises(OSError, match=r"No space left on device: '.*table\.csv'"), replacing(path) as temporary:
         temporary.write_text("ha")
-        raise OSError(errno.ENOSPC, "disk full")
+        raise OSError(errno.ENOSPC, "No space left on device")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
     with replacing(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("library", WRITERS)
+def test_a_full_disk_is_one_error_whatever_library_meets_it(tmp_path, library):
+    with (
+        pytest.raises(OSError, match="File too large") as full,
+        small_disk(),
+        replacing(tmp_path / "file") as temporary,
+    ):
+        WRITERS[library](temporary)
+    assert full.value.errno == errno.EFBIG
+    assert full.value.filename == str(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_are_not_taken_for_a_full_disk(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent"), full_disk("the disk"):
+        (tmp_path / "absent").read_text()
+    with pytest.raises(RuntimeError, match="shapes"), full_disk("the disk"):
+        raise RuntimeError("shapes differ")
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path):
@@ -65,6 +116,30 @@ def test_a_checkpoint_is_found_by_the_same_params_and_inputs_only(tmp_path):
     assert Checkpoint("stage", {"lr": 1}, data).restore(losses=Losses()) == 1
 
 
+def test_a_full_disk_leaves_the_older_state_whole():
+    checkpoint, model = Checkpoint("stage"), torch.nn.Linear(2, 2)
+    checkpoint.save(1, model=model)
+    with pytest.raises(OSError, match=r"state\.pt"), small_disk():
+        checkpoint.save(2, model=torch.nn.Linear(300, 300))
+    assert [file.name for file in checkpoint.directory.iterdir()] == ["state.pt"]
+    other = torch.nn.Linear(2, 2)
+    assert checkpoint.restore(model=other) == 1
+    assert torch.equal(other.weight, model.weight)
+
+
+def test_a_checkpoint_is_not_found_by_another_source_of_the_package_or_the_stages(tmp_path, monkeypatch):
+    sources = [tmp_path / "raremix" / "runtime" / "checkpoints.py", tmp_path / "stages" / "mix.py"]
+    monkeypatch.setattr(checkpoints, "__file__", str(sources[0]))
+    found = {Checkpoint("stage").directory}
+    for source in sources:
+        source.parent.mkdir(parents=True)
+        source.write_text("old")
+        found.add(Checkpoint("stage").directory)
+        source.write_text("new")
+        found.add(Checkpoint("stage").directory)
+    assert len(found) == 5
+
+
 def test_saving_waits_for_its_time(monkeypatch):
     checkpoint = Checkpoint("stage")
     checkpoint.save_if_due(1, losses=Losses())
@@ -87,6 +162,20 @@ def test_the_learning_rate_rises_and_falls_to_nothing():
     assert rates[10] == 1
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] < 0.001
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_the_cpu_is_used_with_the_cores_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    try:
+        assert device().type == "cpu"
+        assert torch.get_num_threads() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+        device()
 
 
 def test_precision_is_what_was_asked_for():

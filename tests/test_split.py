@@ -147,10 +147,10 @@ def stage(tmp_path):
         manifest = make() if manifest is None else manifest
         write_csv(manifest, tmp_path / "manifest.csv")
         write_csv(manifest.drop(columns=FIXED[1:]), tmp_path / "votes.csv")
-        study = {"findings": TASK, "minority": TASK[2:], "arms": [], "shots": [2, 4], "trials": [0, 1]} | (study or {})
+        usual = {"findings": TASK, "minority": TASK[2:], "arms": ["vanilla"], "shots": [2, 4], "trials": [0, 1]}
         section = Split(**({"seed": 0, "validation": 0.25, "test": 0.2, "min_validation": 3} | changes))
         paths = (tmp_path / name for name in ("manifest.csv", "votes.csv", "splits", "metrics"))
-        split(Study(**study), section, *paths)
+        split(Study(**usual | (study or {})), section, *paths)
         return tmp_path / "splits"
 
     return _stage
@@ -172,16 +172,25 @@ def test_stage_writes_trials_corpus_and_what_is_needed(stage):
 @pytest.mark.parametrize(
     ("study", "changes", "message"),
     [
-        ({"findings": ["heart", "nodul"]}, {}, r"study.findings: unknown finding 'nodul'"),
+        ({"findings": ["heart", "nodul"], "minority": ["heart"]}, {}, r"study.findings: unknown finding 'nodul'"),
         ({"minority": ["bone"]}, {}, r"study.minority: unknown finding 'bone'"),
         ({"shots": [2, 500]}, {}, r"study.shots: 500 images of 'nodule' asked, but \d+ train images"),
-        ({"shots": [0]}, {}, r"positive shots"),
+        ({"shots": [0]}, {}, r"study.shots: 0 is too small"),
+        ({}, {"validation": 1.0}, r"split.validation: 1 is not between 0 and 1"),
+        ({}, {"test": 0.0}, r"split.test: 0 is not between 0 and 1"),
+        ({}, {"test": float("nan")}, r"split.test: nan is not"),
         ({}, {"min_validation": 400}, r"'heart' has fewer than split.min_validation = 400 .*train \d+, validation \d+"),
     ],
 )
 def test_stage_refuses_what_can_not_be(stage, study, changes, message):
     with pytest.raises(UserError, match=message):
         stage(study=study, **changes)
+
+
+def test_a_share_is_refused_before_any_table_is_read(tmp_path):
+    study = Study(TASK, TASK[2:], ["vanilla"], [2], [0])
+    with pytest.raises(UserError, match=r"split.test: 20 is not between 0 and 1; give a share"):
+        split(study, Split(0, 0.25, 20, 3), *[tmp_path / "missing"] * 4)
 
 
 def test_a_finding_without_test_image_is_refused(stage):

@@ -37,7 +37,7 @@ def table(tmp_path, monkeypatch):
 def run(root, columns=COLUMNS, findings=FINDINGS, max_bad=0.0):
     out = root.parent / "out"
     write_inventory(root, out / "raw" / "inventory.csv")
-    section = Ingest(size=20, rule="majority", max_bad=max_bad, columns=columns, findings=findings)
+    section = Ingest(size=40, rule="majority", max_bad=max_bad, columns=columns, findings=findings)
     ingest(Data(str(root), "table"), section, out / "raw", out / "images", out, out / "metrics")
     return read_manifest(out / "manifest.csv").set_index("image_id")
 
@@ -59,8 +59,8 @@ def test_boxes_of_mapped_findings_are_scaled(table):
     run(table)
     boxes = pd.read_csv(table.parent / "out" / "boxes.csv", keep_default_na=False)
     assert boxes.to_numpy().tolist() == [
-        ["x1", "nodule_mass", "", 2.0, 0.0, 17.0, 20.0],
-        ["x2", "infiltration", "", 3.5, 2.0, 8.5, 12.0],
+        ["x1", "nodule_mass", "", 5.0, 0.0, 35.0, 40.0],
+        ["x2", "infiltration", "", 8.0, 4.0, 18.0, 24.0],
     ]
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raremix.data.manifest import FIXED
 from raremix.runtime.errors import UserError
 from stages.cli import run
 from stages.sections import Study
@@ -17,7 +18,8 @@ STUDY = Study(findings=FINDINGS, minority=["nodule"], arms=["vanilla", "oversamp
 def profile(tmp_path):
     """A profile directory with a manifest and the validation predictions of four runs."""
     rng = np.random.default_rng(0)
-    manifest = pd.DataFrame({"image_id": [f"{k:03d}" for k in range(40)], "file": "x.png", "patient_id": "p"})
+    manifest = pd.DataFrame({"image_id": [f"{k:03d}" for k in range(40)]})
+    manifest[FIXED[1:]] = ["x.png", "p", 0, "", ""]
     manifest[FINDINGS] = rng.integers(0, 2, (40, 2))
     (tmp_path / "data").mkdir()
     manifest.to_csv(tmp_path / "data" / "manifest.csv", index=False)
@@ -29,6 +31,7 @@ def profile(tmp_path):
             path = tmp_path / "runs" / f"{arm}-10-{trial}" / "predictions.csv"
             path.parent.mkdir(parents=True)
             rows[["image_id", "part", "finding", "label", "probability"]].to_csv(path, index=False)
+            (path.parent / "losses.csv").write_text("step,loss\n1,0.7\n2,0.5\n")
     return tmp_path
 
 
@@ -70,7 +73,7 @@ def test_the_runs_table_averages_to_the_summary(profile):
 def test_same_runs_same_bytes(profile):
     call(profile)
     call(profile, out="again")
-    for name in ("summary.json", "headline.json", "runs.csv"):
+    for name in ("summary.json", "headline.json", "runs.csv", "losses.csv"):
         assert (profile / "metrics" / name).read_bytes() == (profile / "again" / name).read_bytes()
 
 
@@ -115,9 +118,10 @@ def test_damaged_predictions_are_named(profile, change, message):
         (["effusion", "nodul"], ["effusion"], "study.findings: unknown finding 'nodul'"),
         (FINDINGS, ["mass"], "study.minority: unknown finding 'mass'"),
         (FINDINGS, [], "study.minority: is empty"),
+        ([*FINDINGS, "nodule"], ["nodule"], "study.findings: 'nodule' is there twice"),
     ],
 )
-def test_a_study_that_the_manifest_does_not_know_is_refused(profile, findings, minority, message):
+def test_a_study_that_can_not_be_or_that_the_manifest_does_not_know_is_refused(profile, findings, minority, message):
     with pytest.raises(UserError, match=message):
         call(profile, Study(findings, minority, STUDY.arms, [10], [0, 1]))
 

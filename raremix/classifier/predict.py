@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from raremix.classifier.model import build, last_layer, normalised, on_device
-from raremix.data.images import load
 from raremix.runtime.device import Precision, arithmetic, device
 
 BATCH = 256
@@ -26,8 +25,10 @@ def save_run(run: Path, model: nn.Module, name: str, findings: list[str], precis
     (run / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def predict_run(run: Path, rows: pd.DataFrame, part: str) -> pd.DataFrame:
-    """Predictions of the classifier in ``run`` for ``rows`` (image_id, file and one column per finding).
+def predict_run(run: Path, rows: pd.DataFrame, pixels: NDArray[np.uint8], part: str) -> pd.DataFrame:
+    """Predictions of the classifier in ``run`` for ``rows`` (image_id and a column per finding).
+
+    ``pixels [n, side, side]`` are the rows' images, in their order.
 
     Returns a row per image and finding: image_id, part, finding, label (0 or 1), probability (0..1, six decimals).
     """
@@ -35,7 +36,7 @@ def predict_run(run: Path, rows: pd.DataFrame, part: str) -> pd.DataFrame:
     findings = config["findings"]
     model = build(config["model"], len(findings))
     model.load_state_dict(load_file(run / "model.safetensors"))
-    probabilities = probability(model, load(rows["file"]), config["precision"])
+    probabilities = probability(model, pixels, config["precision"])
     return pd.DataFrame(
         {
             "image_id": np.repeat(rows["image_id"].to_numpy(), len(findings)),

@@ -5,14 +5,13 @@ exposure, and so on. A finding is one reserved token, ``<nodule_mass>``, so that
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from raremix.data.findings import NAMES, slug
+from raremix.data.findings import DEVICES, FINDINGS
 from raremix.data.manifest import findings as findings_of
 from raremix.data.manifest import read_manifest
 from raremix.runtime.errors import UserError
@@ -24,37 +23,51 @@ LEVELS: Mapping[str, tuple[str, str, str]] = {
     "source_distance": ("near source", "usual source", "far source"),
 }
 SEXES = {"F": "female", "M": "male"}
-DEVICES = ("pacemaker", "tube", "leads")
 VIEWS = {"PA": "pa view", "AP": "ap view"}
 
 
-@dataclass(frozen=True)
-class Thirds:
-    """Per continuous fact its two cut points and the mean of each third; a fact that nobody knows is absent."""
-
-    cuts: dict[str, tuple[float, float]]
-    means: dict[str, tuple[float, float, float]]
+Cuts = Mapping[str, tuple[float, float]]  # fact -> where its middle third begins and ends
 
 
-def thirds(metadata: pd.DataFrame) -> Thirds:
-    """The thirds of each continuous column of ``metadata`` (a row per image of the base corpus)."""
+def thirds(metadata: pd.DataFrame) -> Cuts:
+    """The thirds of each continuous column of ``metadata`` (a row per image of the base corpus).
+
+    A fact that nobody knows, or that takes so few values that a third is empty, is absent.
+    """
     cuts: dict[str, tuple[float, float]] = {}
-    means: dict[str, tuple[float, float, float]] = {}
     for fact in LEVELS:
         values = metadata[fact].dropna().astype(float).to_numpy()
-        if len(np.unique(values)) < 3:
+        if not len(values):
             continue
         low, high = np.quantile(values, [1 / 3, 2 / 3])
-        level = np.digitize(values, [low, high])
-        cuts[fact] = (float(low), float(high))
-        means[fact] = tuple(float(values[level == third].mean()) for third in range(3))  # type: ignore[assignment]
-    return Thirds(cuts, means)
+        if len(np.unique(np.digitize(values, [low, high]))) == 3:
+            cuts[fact] = (float(low), float(high))
+    return cuts
 
 
-def caption(facts: Mapping[Any, Any], findings: Iterable[str], edges: Thirds) -> str:
+def told(metadata: pd.DataFrame, corpus: pd.DataFrame, cuts: Cuts) -> pd.DataFrame:
+    """What a caption tells of each continuous fact, for the rows of ``metadata``.
+
+    That is the fact's mean among the rows of ``corpus`` with the same view and third, NaN where the fact is unknown.
+    The view matters: it says whether a near source is a bedside one.
+    """
+
+    def group(rows: pd.DataFrame, fact: str) -> list[pd.Series]:
+        return [rows["view"].fillna(""), pd.Series(np.digitize(rows[fact], cuts[fact]), rows.index)]
+
+    columns = {}
+    for fact in cuts:
+        known = corpus[corpus[fact].notna()]
+        means = known[fact].groupby(group(known, fact)).mean()
+        asked = metadata[metadata[fact].notna()]
+        columns[fact] = pd.Series(means.reindex(pd.MultiIndex.from_arrays(group(asked, fact))).to_numpy(), asked.index)
+    return pd.DataFrame(columns, metadata.index)
+
+
+def caption(facts: Mapping[Any, Any], findings: Iterable[str], cuts: Cuts) -> str:
     """The caption of one radiograph from its metadata row and the slugs of its findings."""
     words = [CLASS_PROMPT, VIEWS.get(str(facts["view"]), ""), SEXES.get(str(facts["sex"]), "")]
-    for fact, (low, high) in edges.cuts.items():
+    for fact, (low, high) in cuts.items():
         value = float(facts[fact])
         words.append("" if np.isnan(value) else LEVELS[fact][int(np.digitize(value, [low, high]))])
     words += [device for device in DEVICES if device in str(facts["devices"]).split("|")]
@@ -73,14 +86,14 @@ def vocabulary(prompts: Iterable[str]) -> list[str]:
     The reserved tokens of all fourteen findings are among them, so that fine-tuning need not add any.
     """
     phrases = [CLASS_PROMPT, *VIEWS.values(), *SEXES.values(), *(word for third in LEVELS.values() for word in third)]
-    reserved = [token(slug(name)) for name in NAMES]
+    reserved = map(token, FINDINGS)
     words = [word for phrase in [*phrases, *sorted(set(prompts))] for word in phrase.split()]
     return list(dict.fromkeys([*words, *DEVICES, *reserved]))
 
 
 def of_corpus(manifest: Path, metadata: Path, corpus: Path) -> pd.DataFrame:
     """A row per image of the base corpus: image_id, file and prompt, the caption with the tokens of its findings."""
-    ids = pd.read_csv(corpus, dtype=str)["image_id"]
+    ids = corpus_ids(corpus)
     rows = read_manifest(manifest).set_index("image_id").loc[ids].reset_index()
     facts = describe(metadata, corpus)
     found = findings_of(rows)
@@ -99,14 +112,22 @@ def describe(metadata: Path, corpus: Path) -> dict[str, str]:
     Raises:
         UserError: an image of the corpus has no row in ``metadata``.
     """
-    known = pd.read_csv(metadata, dtype={"image_id": str, "view": str, "sex": str, "devices": str}).set_index(
-        "image_id"
-    )
-    ids = pd.read_csv(corpus, dtype=str)["image_id"]
+    known = read_metadata(metadata)
+    ids = corpus_ids(corpus)
     if missing := sorted(set(ids) - set(known.index)):
         raise UserError(f"{metadata}: no row for image '{missing[0]}'; run `dvc repro ingest`")
-    edges = thirds(known.loc[ids])
-    return {str(image): caption(facts, [], edges) for image, facts in known.to_dict("index").items()}
+    cuts = thirds(known.loc[ids])
+    return {str(image): caption(facts, [], cuts) for image, facts in known.to_dict("index").items()}
+
+
+def corpus_ids(corpus: Path) -> list[str]:
+    """The images that the base model may learn from."""
+    return pd.read_csv(corpus, dtype=str)["image_id"].to_list()
+
+
+def read_metadata(path: Path) -> pd.DataFrame:
+    """``data/metadata.csv`` by image_id: view, sex and devices as text, the continuous facts as numbers."""
+    return pd.read_csv(path, dtype={"image_id": str, "view": str, "sex": str, "devices": str}).set_index("image_id")
 
 
 def with_findings(described: str, findings: Iterable[str]) -> str:

@@ -10,9 +10,9 @@ from pydicom import Dataset, dcmread
 from pydicom.config import disable_value_validation
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
+from raremix.data.findings import DEVICES
 from raremix.data.pixels import Grey, UnreadableError, robust, stretch
 
-DEVICES = ("pacemaker", "tube", "leads")
 FAR = 1e9  # beyond any stored value
 
 

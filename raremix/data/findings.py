@@ -1,4 +1,4 @@
-"""The fourteen findings of VinDr-CXR (Nguyen et al., Scientific Data 2022) and their slugs."""
+"""VinDr-CXR's names (Nguyen et al., Scientific Data 2022): fourteen findings and their slugs, readers, devices."""
 
 import re
 from collections.abc import Iterable
@@ -21,11 +21,16 @@ NAMES = (
     "Pneumothorax",
     "Pulmonary fibrosis",
 )
+TRIO = ("R8", "R9", "R10")  # readers of 94 % of the abnormal images: a trace of how the images were handed out
+DEVICES = ("pacemaker", "tube", "leads")  # as the comments of a DICOM header and captions call them
 
 
 def slug(name: str) -> str:
     """``name`` as a path-safe column name: ``Nodule/Mass`` gives ``nodule_mass``."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+FINDINGS = tuple(map(slug, NAMES))
 
 
 def known(findings: Iterable[str], columns: Iterable[str], key: str) -> list[str]:

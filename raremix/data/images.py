@@ -1,5 +1,7 @@
 """The pipeline's PNGs in memory."""
 
+import hashlib
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -7,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from raremix.data.checksums import Checksums
 from raremix.runtime.errors import UserError
 
 
-def load(files: Iterable[str]) -> NDArray[np.uint8]:
-    """Grey images ``[n, size, size]`` in 0..255, in the order of ``files``.
+def load(files: Iterable[str], checksums: Checksums) -> NDArray[np.uint8]:
+    """Grey images ``[n, size, size]`` in 0..255, in the order of ``files``, whose bytes are those of ``checksums``.
 
     Raises:
-        UserError: names the file that is missing, can't be decoded, or has another size than the first.
+        UserError: names the file that is missing, changed, can't be decoded, or has another size than the first.
     """
-    images = [_grey(file) for file in files]
+    images = [_grey(file, checksums.get(file)) for file in files]
     for file, image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
             raise UserError(f"{file}: {image.shape} pixels where others have {images[0].shape}; run `dvc repro ingest`")
@@ -36,11 +39,15 @@ def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     return tiles.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
 
 
-def _grey(file: str) -> NDArray[np.uint8]:
+def _grey(file: str, sha256: str | None) -> NDArray[np.uint8]:
     try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert("L"))
+        content = Path(file).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{file}: the image is listed but missing; run `dvc repro` to make it again") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(f"{file}: not the bytes that its list of checksums has; run `dvc repro` to make it again")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert("L"))
     except (UnidentifiedImageError, OSError) as error:
         raise UserError(f"{file}: can't be decoded ({error}); remove it and run `dvc repro`") from None

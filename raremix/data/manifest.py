@@ -14,7 +14,7 @@ SYNTHETIC = ["image_id", "file", "parents", "model_sha256", "prompt", "seed", "s
 
 
 def write_csv(frame: pd.DataFrame, path: Path, float_format: str | None = None) -> None:
-    """``frame`` without its index; whole or absent, the same bytes for the same values."""
+    """``frame`` without its index, NaN as an empty cell; whole or absent, the same bytes for the same values."""
     with replacing(path) as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\n", float_format=float_format)
 

@@ -14,8 +14,6 @@ from raremix.data.synthetic import Pool, negatives_of, positives
 from raremix.runtime.errors import UserError
 from raremix.runtime.seeds import generator
 
-__all__ = ["ARMS", "SYNTHETIC_ARMS", "Draw", "build", "needed", "reached"]
-
 
 @dataclass(frozen=True)
 class Draw:

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 
+from raremix.data.findings import TRIO
 from raremix.runtime.errors import UserError
 from raremix.runtime.seeds import generator, seed_for
-
-TRIO = "R10|R8|R9"  # VinDr-CXR's readers of 94 % of its abnormal images: a trace of how the images were handed out
 
 
 def partition(
@@ -120,9 +119,9 @@ def _draw(
     manifest: pd.DataFrame, findings: Sequence[str], share: float, seed: int, part: str
 ) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
     """Which rows belong to a drawn ``share`` of the patients."""
-    marks = manifest[list(findings)].assign(trio=(manifest["reader_trio"] == TRIO).astype(int))
+    marks = manifest[list(findings)].assign(trio=(manifest["reader_trio"] == "|".join(sorted(TRIO))).astype(int))
     patients = marks.groupby(manifest["patient_id"]).max()
-    if not 0 < share < 1 or not 1 <= round(share * len(patients)) < len(patients):
+    if not 1 <= round(share * len(patients)) < len(patients):
         raise UserError(f"params.yaml, split.{part}: {share:g} of {len(patients)} patients leaves no one on one side")
     # A label that one patient has, or all but one, can't be stratified; two columns at least, or it is not multi-label.
     both = patients.columns[patients.sum().between(2, len(patients) - 2)].union([findings[0], "trio"], sort=False)

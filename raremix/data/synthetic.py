@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from raremix.data.lineage import FILE, check_lineage, read_lineage
 from raremix.data.manifest import read_synthetic
 from raremix.runtime.errors import UserError
 
@@ -29,19 +30,22 @@ def check_folders(root: Path, findings: Sequence[str], shots: Sequence[int], tri
 
 
 def read_pool(
-    root: Path, task: Sequence[str], findings: Sequence[str], shots: int, trial: int, parents: AbstractSet[str]
+    root: Path, task: Sequence[str], findings: Sequence[str], shots: int, trial: int, training: AbstractSet[str]
 ) -> dict[str, pd.DataFrame]:
-    """By finding of the ``task``: its checkpoint's synthetic images; every parent must be one of ``parents``.
+    """By finding of the ``task``: its checkpoint's synthetic images, all ancestors of which must be in ``training``.
 
     Raises:
-        UserError: names file and image of a parent outside the trial's training images, of a positive without its
+        UserError: names file and image of an ancestor outside the trial's training images, of a positive without its
         finding, of a negative with one of the ``task``, or of a positive without its negative.
     """
     pool = {}
     for finding in task:
-        file = root / f"{finding}-{shots}-{trial}" / "manifest.csv"
+        folder = root / f"{finding}-{shots}-{trial}"
+        file = folder / "manifest.csv"
         frame = read_synthetic(file, findings)
-        _check_lineage(frame, file, parents)
+        for image, parents in zip(frame["image_id"], frame["parents"], strict=True):
+            check_lineage(parents.split("|"), training, f"{file}: '{image}'")
+        check_lineage(read_lineage(folder)["image_id"], training, f"{folder / FILE}: the model")
         _check_kinds(frame, file, finding, task)
         pool[finding] = frame
     return pool
@@ -56,16 +60,6 @@ def negatives_of(frame: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     """The negatives of the same seed and caption as the ``chosen`` positives, in their order."""
     pairs = pd.Index(chosen["image_id"].str.removesuffix(POSITIVE) + NEGATIVE)
     return frame.set_index("image_id").loc[pairs].reset_index()
-
-
-def _check_lineage(frame: pd.DataFrame, file: Path, allowed: AbstractSet[str]) -> None:
-    for image, parents in zip(frame["image_id"], frame["parents"], strict=True):
-        for parent in parents.split("|"):
-            if parent not in allowed:
-                raise UserError(
-                    f"{file}: '{image}' descends from '{parent}', which is no training image of this trial and shots; "
-                    "run `dvc repro -f dreambooth synthesize`"
-                )
 
 
 def _check_kinds(frame: pd.DataFrame, file: Path, finding: str, task: Sequence[str]) -> None:

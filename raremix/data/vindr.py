@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from raremix.data.findings import NAMES, slug
+from raremix.data.findings import FINDINGS, slug
 from raremix.data.records import Bad, Box, Record, Source, check_id, read_labels, zero_or_one
 from raremix.runtime.errors import UserError
 
-FINDINGS = tuple(map(slug, NAMES))
 # PhysioNet lists 22 local findings; Kaggle's release counts these eight as "Other lesion", and so do we.
 OTHER_LESIONS = (
     "clavicle_fracture", "edema", "emphysema", "enlarged_pa", "lung_cavity", "lung_cyst", "mediastinal_shift",

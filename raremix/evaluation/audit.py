@@ -5,13 +5,13 @@ fine-tuned model draws it; regressors say whether the base model heeds its capti
 images can be told from real ones.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -39,16 +39,6 @@ def told_apart(positives: Array, negatives: Array) -> float:
     """AUROC with which scores ``[n]`` of images prompted with a finding exceed those of images prompted without."""
     labels = np.repeat([1, 0], [len(positives), len(negatives)])
     return float(roc_auc_score(labels, np.concatenate([positives, negatives])))
-
-
-def heeded(real: Mapping[str, tuple[Array, Array]], drawn: Mapping[str, tuple[Array, Array]]) -> pd.DataFrame:
-    """R2 of each attribute's regressor: on real images against the truth, on samples against what the caption asked.
-
-    Args:
-        real, drawn: attribute -> (wanted ``[n]``, predicted ``[n]``), in the attribute's standard deviations.
-    """
-    rows = [(name, r2_score(*real[name]), r2_score(*drawn[name])) for name in real]
-    return pd.DataFrame(rows, columns=["attribute", "real", "sampled"])
 
 
 def real_or_synthetic(real: Array, synthetic: Array) -> float:

@@ -5,25 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from raremix.data.findings import known
+from raremix.data.trial import read_trial
 from raremix.runtime.errors import UserError
 
 NATURAL = ("train", "validation", "held_back")  # together the train part as it came, before any shots were drawn
-TEXT = {"image_id": str, "file": str, "patient_id": str}
-
-
-def read_manifest(path: Path, findings: Sequence[str], minority: Sequence[str]) -> pd.DataFrame:
-    """The manifest, once the study's findings are known to be in it.
-
-    Raises:
-        UserError: names the unknown finding, or says that the study has no minority finding.
-    """
-    manifest = pd.read_csv(path, dtype=TEXT)
-    known(findings, manifest.columns, "study.findings")
-    known(minority, findings, "study.minority")
-    if not minority:
-        raise UserError("params.yaml, study.minority: is empty; name the findings that are trained on a few shots")
-    return manifest
 
 
 def natural_and_test(
@@ -32,10 +17,10 @@ def natural_and_test(
     """The manifest's rows of the natural population and of the test part (sorted by image id), the same in all trials.
 
     Raises:
-        UserError: the trials test different images, the manifest lacks one of them, or the test part holds no image
-            with, or none without, a finding.
+        UserError: a trial is missing, the trials test different images, the manifest lacks one of them, or the test
+            part holds no image with, or none without, a finding.
     """
-    parts = {trial: pd.read_csv(splits / f"trial{trial}.csv", dtype=TEXT) for trial in trials}
+    parts = {trial: read_trial(splits / f"trial{trial}.csv") for trial in trials}
     tested = {trial: set(split.image_id[split.part == "test"]) for trial, split in parts.items()}
     first = trials[0]
     for trial in trials:

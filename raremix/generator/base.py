@@ -1,10 +1,12 @@
 """The base model: a StableDiffusionPipeline, small and trained here, or Stable Diffusion v1.4 as it is published."""
 
+import logging
 from pathlib import Path
 
 import diffusers
 import transformers
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from httpx2 import HTTPError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from raremix.generator.denoiser import noise_schedule
@@ -13,6 +15,8 @@ from raremix.runtime.errors import UserError
 # Their bars for loading, saving and every few sampling steps bury ours.
 diffusers.utils.logging.disable_progress_bar()
 transformers.utils.logging.disable_progress_bar()
+# It warns in many lines of a hub that can't be reached; the one line of ``published`` says it.
+logging.getLogger("diffusers.pipelines.pipeline_utils").setLevel(logging.ERROR)
 
 
 def assemble(
@@ -45,8 +49,8 @@ def published(source: str, revision: str | None) -> StableDiffusionPipeline:
             source, revision=None if local else revision, safety_checker=None, feature_extractor=None,
             requires_safety_checker=False, use_safetensors=True,
         )  # fmt: skip
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, ValueError, HTTPError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
         raise UserError(
             f"params.yaml, base.pretrained: no pipeline at '{source}' ({reason}); download it first"
         ) from None
@@ -57,5 +61,13 @@ def published(source: str, revision: str | None) -> StableDiffusionPipeline:
 
 
 def load(directory: Path) -> StableDiffusionPipeline:
-    """The pipeline that ``base`` or ``dreambooth`` saved in ``directory``."""
-    return StableDiffusionPipeline.from_pretrained(directory, safety_checker=None, requires_safety_checker=False)
+    """The pipeline that ``base`` or ``dreambooth`` saved in ``directory``.
+
+    Raises:
+        UserError: it holds none.
+    """
+    if not (directory / "model_index.json").is_file():
+        raise UserError(f"{directory}: no model_index.json, so no pipeline; run `dvc repro base` to make it")
+    return StableDiffusionPipeline.from_pretrained(
+        directory, safety_checker=None, requires_safety_checker=False, local_files_only=True
+    )

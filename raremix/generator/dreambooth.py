@@ -1,7 +1,8 @@
 """DreamBooth (Ruiz et al. 2022): bind a finding's token to a handful of radiographs; keep what normal ones look like.
 
 A faint finding is a tiny share of the latent error, and a plain mean over the latent then learns the chests and not the
-nodules. So the readers' boxes weight the error of the instances.
+nodules. So the readers' boxes hold a set share of an instance's loss: a fixed weight would do for nodules, and leave
+nothing of the chest around a large heart.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from raremix.data.views import Views, affine
 from raremix.generator.latents import encode as encode_images
-from raremix.generator.loss import denoising_loss
+from raremix.generator.loss import box_weights, denoising_loss
 from raremix.generator.tokens import encode as encode_text
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import Precision, arithmetic, device, seeded
@@ -41,7 +42,7 @@ class DreamBoothTraining:
     lr: float
     text_encoder: bool  # whether the text encoder learns too
     prior_weight: float
-    box_weight: float  # of the error inside the readers' boxes, against 1 outside
+    box_share: float  # of an instance's loss, to be held by the readers' boxes
     encoded_views: int  # augmented and encoded views an instance, made once
     views: Views
     sample_every: int  # steps between sample grids; 0 for none
@@ -94,11 +95,11 @@ def fine_tune(
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss)
-        checkpoint.save_if_due(step + 1, **parts)
         if training.sample_every and (step + 1) % training.sample_every == 0:
             unet.eval()
             on_sample(step + 1)
             unet.train()
+        checkpoint.save_if_due(step + 1, **parts)
     for model in (unet, encoder):
         model.eval().requires_grad_(False)
     return losses.values
@@ -131,4 +132,4 @@ def _encoded_views(
     both = affine(torch.stack([images, boxes], 1), training.views, seeded("views", seed))
     latents = encode_images(pipeline.vae, both[:, 0].round().to(torch.uint8).numpy(), precision)
     inside = torch.nn.functional.adaptive_max_pool2d(both[:, 1:], latents.shape[-1])
-    return latents, 1 + (training.box_weight - 1) * inside, list(instances.prompts) * times
+    return latents, box_weights(inside, training.box_share), list(instances.prompts) * times

@@ -20,7 +20,7 @@ def denoising_loss(
         latents: scaled, ``[n, channels, side, side]``, on the CPU.
         text: embeddings ``[n, length, width]`` on the device.
         random: draws noise and steps, so that they depend on the training step alone.
-        weight: of each position, ``[n, 1, side, side]``; its mean over an image is brought to one.
+        weight: of each position, ``[n, 1, side, side]``, of mean one over an image.
     """
     noise = torch.randn(latents.shape, generator=random)
     steps = torch.randint(schedule.config.num_train_timesteps, (len(latents),), generator=random)
@@ -29,5 +29,17 @@ def denoising_loss(
     target = noise if epsilon else schedule.get_velocity(latents, noise, steps)
     error = (unet(noisy, steps.to(device()), text).sample.float() - target.to(device())).pow(2)
     if weight is not None:
-        error = error * (weight / weight.mean((1, 2, 3), keepdim=True)).to(device())
+        error = error * weight.to(device())
     return error.mean((1, 2, 3))
+
+
+def box_weights(inside: torch.Tensor, share: float) -> torch.Tensor:
+    """Weights of mean one under which the boxes of an image hold ``share`` of its loss, however small they are.
+
+    Args:
+        inside: 1 inside a box, else 0, ``[n, 1, side, side]``; an image without a box, or all box, is weighted evenly.
+        share: at least that of the area, which weighs every position the same.
+    """
+    area = inside.mean((1, 2, 3), keepdim=True)
+    aimed = torch.where((area > 0) & (area < 1), area.clamp(min=share), area)
+    return torch.where(inside > 0, aimed / area, (1 - aimed) / (1 - area)).nan_to_num(1.0, 1.0, 1.0)

@@ -23,42 +23,78 @@ class Sampling:
     """How images are drawn."""
 
     steps: int  # of DPM-Solver++ from pure noise to the image
-    guidance: float
+    guidance: float  # away from the negative prompt; 1 is none
+    batch: int
     precision: Precision
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Order:
+    """Images to draw, an entry each."""
+
+    prompts: Sequence[str]
+    negative_prompts: Sequence[str]  # what classifier-free guidance leads away from; "" for the empty prompt
+    seeds: Sequence[int]
+
+    def __getitem__(self, part: slice) -> "Order":
+        """The entries of ``part``."""
+        return Order(self.prompts[part], self.negative_prompts[part], self.seeds[part])
+
+    def __len__(self) -> int:
+        """How many images."""
+        return len(self.prompts)
+
+
+def plain(prompts: Sequence[str], seeds: Sequence[int]) -> Order:
+    """An order that is guided away from the empty prompt."""
+    return Order(prompts, [""] * len(prompts), seeds)
+
+
 def draw(
     pipeline: StableDiffusionPipeline,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
+    order: Order,
     sampling: Sampling,
     originals: NDArray[np.uint8] | None = None,
     strength: float = 1.0,
 ) -> NDArray[np.uint8]:
-    """One grey image ``[size, size]`` per prompt and seed, as ``[n, size, size]``, with classifier-free guidance.
+    """One grey image ``[size, size]`` per entry of ``order``, as ``[n, size, size]``, by classifier-free guidance.
 
-    The initial noise of an image comes from its seed alone, and DPM-Solver++ adds none. At a ``strength`` below 1 an
-    image starts from its original (``originals [n, size, size]``), noised to that share of the schedule (SDEdit, Meng
-    et al. 2022), and keeps the original's build; at 1 it starts from pure noise.
+    Where prompt and negative prompt are the same, guidance is none. The initial noise of an image comes from its seed
+    alone, and DPM-Solver++ adds none. At a ``strength`` below 1 an image starts from its original (``originals [n,
+    size, size]``), noised to that share of the schedule (SDEdit, Meng et al. 2022), and keeps the original's build; at
+    1 it starts from pure noise.
     """
+    images = []
+    for start in range(0, len(order), sampling.batch):
+        part = slice(start, start + sampling.batch)
+        images.append(_batch(pipeline, order[part], sampling, None if originals is None else originals[part], strength))
+    return np.concatenate(images)
+
+
+@torch.no_grad()
+def _batch(
+    pipeline: StableDiffusionPipeline,
+    order: Order,
+    sampling: Sampling,
+    originals: NDArray[np.uint8] | None,
+    strength: float,
+) -> NDArray[np.uint8]:
     pipeline.set_progress_bar_config(disable=True)
     schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
     pipeline.scheduler.set_timesteps(sampling.steps)
     timesteps = pipeline.scheduler.timesteps[round(sampling.steps * (1 - strength)) :]
-    latents = _noise(pipeline, seeds)
+    latents = _noise(pipeline, order.seeds)
+    unguided = list(order.prompts) == list(order.negative_prompts)
     with arithmetic(sampling.precision):
         if originals is not None and strength < 1:
             clean = latents_of(pipeline.vae, originals, sampling.precision)
             latents = schedule.add_noise(clean, latents, timesteps[:1].cpu())
-        text = encode(prompts, pipeline.tokenizer, pipeline.text_encoder)
-        empty = encode([""], pipeline.tokenizer, pipeline.text_encoder).expand_as(text)
         latents = pipeline(
-            prompt_embeds=text,
-            negative_prompt_embeds=empty,
+            prompt_embeds=encode(order.prompts, pipeline.tokenizer, pipeline.text_encoder),
+            negative_prompt_embeds=encode(order.negative_prompts, pipeline.tokenizer, pipeline.text_encoder),
             latents=latents.to(device()),
             timesteps=timesteps.tolist(),
-            guidance_scale=sampling.guidance,
+            guidance_scale=1.0 if unguided else sampling.guidance,
             output_type="latent",
         ).images
     return decode(pipeline.vae, latents, sampling.precision)
@@ -72,21 +108,19 @@ def _noise(pipeline: StableDiffusionPipeline, seeds: Sequence[int]) -> torch.Ten
 
 def draw_all(
     pipeline: StableDiffusionPipeline,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
+    order: Order,
     files: Sequence[Path],
     sampling: Sampling,
-    batch: int,
     originals: NDArray[np.uint8],
     strength: float,
 ) -> None:
     """Draw an image into each of ``files``, batch by batch; a batch whose files are all there is not drawn again."""
     files[0].parent.mkdir(parents=True, exist_ok=True)
-    for start in track(range(0, len(files), batch), f"synthesize {files[0].stem.rsplit('-', 2)[0]}"):
-        part = slice(start, start + batch)
+    for start in track(range(0, len(files), sampling.batch), f"synthesize {files[0].stem.rsplit('-', 2)[0]}"):
+        part = slice(start, start + sampling.batch)
         if all(file.is_file() for file in files[part]):
             continue
-        drawn = draw(pipeline, prompts[part], seeds[part], sampling, originals[part], strength)
+        drawn = draw(pipeline, order[part], sampling, originals[part], strength)
         for image, file in zip(drawn, files[part], strict=True):
             with replacing(file) as temporary:
                 save(image, temporary)

@@ -1,7 +1,9 @@
 """Fine-tuned models on disk: a whole pipeline, or a LoRA beside its base; either opens in diffusers."""
 
+import hashlib
 from pathlib import Path
 
+import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
@@ -10,7 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from raremix.generator.base import load
 from raremix.generator.tokens import embedding_of, reserve, start_from
-from raremix.runtime.files import sha256
+from raremix.runtime.errors import UserError
+from raremix.runtime.files import full_disk, sha256
+from raremix.runtime.seeds import seed_for
 
 LORA, EMBEDDING = "pytorch_lora_weights.safetensors", "learned_embeds.safetensors"  # diffusers' own names
 LORA_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -30,25 +34,33 @@ def prepare(base: Path, token: str, initializer: str | None, lora_rank: int | No
     pipeline.unet.requires_grad_(lora_rank is None)
     if lora_rank is not None:
         options = {"r": lora_rank, "lora_alpha": lora_rank, "target_modules": LORA_LAYERS}
+        torch.manual_seed(seed_for("lora", token))  # peft draws from the global stream
         pipeline.unet.add_adapter(LoraConfig(init_lora_weights="gaussian", **options))
     return pipeline
 
 
 def save(pipeline: StableDiffusionPipeline, out: Path, token: str, lora_rank: int | None) -> None:
     """Write the fine-tuned ``pipeline``, or its LoRA and the embedding of ``token`` alone, to the directory ``out``."""
-    if lora_rank is None:
-        pipeline.save_pretrained(out)
-        return
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipeline.unet))
-    StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=layers)
-    embedding = embedding_of(token, pipeline.tokenizer, pipeline.text_encoder)
-    save_file({token: embedding.detach().cpu().clone()}, out / EMBEDDING)
+    with full_disk(out):
+        if lora_rank is None:
+            pipeline.save_pretrained(out)
+            return
+        layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipeline.unet))
+        StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=layers)
+        embedding = embedding_of(token, pipeline.tokenizer, pipeline.text_encoder)
+        save_file({token: embedding.detach().cpu().clone()}, out / EMBEDDING)
 
 
 def load_tuned(base: Path, tuned: Path, token: str) -> StableDiffusionPipeline:
-    """The pipeline that ``save`` wrote to ``tuned``; a LoRA is laid over ``base``."""
+    """The pipeline that ``save`` wrote to ``tuned``; a LoRA is laid over ``base``.
+
+    Raises:
+        UserError: there is neither.
+    """
     if (tuned / "model_index.json").is_file():
         return load(tuned)
+    if not ((tuned / LORA).is_file() and (tuned / EMBEDDING).is_file()):
+        raise UserError(f"{tuned}: neither a pipeline nor a LoRA; run `dvc repro dreambooth` to make it")
     pipeline = load(base)
     reserve(token, pipeline.tokenizer, pipeline.text_encoder)
     embedding_of(token, pipeline.tokenizer, pipeline.text_encoder).copy_(load_file(tuned / EMBEDDING)[token])
@@ -57,6 +69,8 @@ def load_tuned(base: Path, tuned: Path, token: str) -> StableDiffusionPipeline:
 
 
 def fingerprint(tuned: Path) -> str:
-    """The SHA-256 of the file that holds the fine-tuned weights of the UNet."""
-    (weights,) = [*tuned.glob("unet/*.safetensors"), *tuned.glob(LORA)]
-    return sha256(weights)
+    """The SHA-256 over the names within ``tuned`` and the bytes of all its weight files."""
+    digest = hashlib.sha256()
+    for name in sorted(file.relative_to(tuned).as_posix() for file in tuned.rglob("*.safetensors")):
+        digest.update(f"{name}\x1f{sha256(tuned / name)}\x1f".encode())
+    return digest.hexdigest()

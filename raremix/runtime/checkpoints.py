@@ -1,7 +1,8 @@
 """Resume: a run that is killed and started again ends with the bytes of one that was not.
 
-State lives in ``scratch/<hash>``, where the hash covers the stage's name, params, inputs and this package's source, so
-that a state is found again by the very same computation only. DVC knows nothing of it; it goes when the stage is done.
+State lives in ``scratch/<hash>``, where the hash covers the stage's name, params, inputs and the source of this package
+and of the stages, so that a state is found again by the very same computation only. DVC knows nothing of it; it goes
+when the stage is done.
 """
 
 import hashlib
@@ -42,8 +43,8 @@ class Checkpoint:
 
     def save(self, step: int, **parts: Any) -> None:
         """Save ``parts`` as they are after ``step`` steps; a kill in between leaves the older state whole."""
-        with replacing(self._file) as temporary:
-            torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, temporary)
+        with replacing(self._file) as temporary, temporary.open("wb") as file:
+            torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, file)
         self._saved = time.monotonic()
 
     def clear(self) -> None:
@@ -52,8 +53,8 @@ class Checkpoint:
 
 
 def _digest(identity: tuple[object, ...]) -> str:
-    digest = hashlib.sha256()
-    for item in (*identity, *sorted(Path(__file__).parents[1].rglob("*.py"))):
+    digest, package = hashlib.sha256(), Path(__file__).parents[1]
+    for item in (*identity, *sorted(package.rglob("*.py")), *sorted((package.parent / "stages").rglob("*.py"))):
         digest.update((_content(item) if isinstance(item, Path) else repr(item)).encode() + b"\x1f")
     return digest.hexdigest()[:24]
 

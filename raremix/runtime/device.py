@@ -14,10 +14,12 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def device() -> torch.device:
-    """The GPU if there is one, else the CPU with all its cores."""
+    """The GPU if there is one, else the CPU with all the cores that this process may use."""
     if torch.cuda.is_available():
         return torch.device("cuda")
-    torch.set_num_threads(os.cpu_count() or 1)
+    # taskset and Slurm narrow the affinity, which macOS lacks.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(cores or 1)
     return torch.device("cpu")
 
 

@@ -1,9 +1,14 @@
 """Files that are whole or absent, and their hashes."""
 
+import errno
 import hashlib
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def sha256(path: Path) -> str:
@@ -18,7 +23,35 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
-        yield temporary
-        temporary.replace(path)
+        with full_disk(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def full_disk(path: Path | str) -> Iterator[None]:
+    """Make a full disk an OSError that names a file, ``path`` if nothing better is known, whatever library met it.
+
+    safetensors and tokenizers raise errors of their own, which spell the number; torch.save raises one of its own over
+    the OSError, but only if it is given an open file.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _number(error)
+        if number is None or getattr(error, "filename", None):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _number(error: BaseException | None) -> int | None:
+    """The errno of a full disk that ``error``, or one that it was raised over, is or spells."""
+    while error is not None:
+        spelled = re.search(r"\(os error (\d+)\)", str(error))
+        number = error.errno if isinstance(error, OSError) else spelled and int(spelled[1])
+        if number in FULL:
+            return number
+        error = error.__context__
+    return None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raremix.data.phantom.attributes import FINDINGS
+from raremix.data.findings import FINDINGS
 from raremix.data.phantom.scene import expose, picture
 
 SEED, HEIGHT = 0, 160

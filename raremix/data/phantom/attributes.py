@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raremix.data import findings
+from raremix.data.findings import FINDINGS
 from raremix.runtime.errors import UserError
 from raremix.runtime.seeds import generator
-
-FINDINGS = tuple(findings.slug(name) for name in findings.NAMES)
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,17 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
+from raremix.data.findings import DEVICES
 from raremix.runtime.seeds import generator
 
-DEVICES = ((12, "MONOCHROME2"), (14, "MONOCHROME2"), (16, "MONOCHROME2"), (12, "MONOCHROME1"), (14, "MONOCHROME1"))
+DETECTORS = ((12, "MONOCHROME2"), (14, "MONOCHROME2"), (16, "MONOCHROME2"), (12, "MONOCHROME1"), (14, "MONOCHROME1"))
 ROOT = "2.25."  # UIDs from UUID-like numbers; ours come from the image id
 
 
 def write(path: Path, image: NDArray[np.uint16], truth: Mapping[str, Any], image_id: str, patient_id: str) -> None:
     """Write ``image`` (16-bit, white is bone) with the header that the truth fills; the same bytes every time."""
     rng = generator("phantom", "device", image_id)
-    bits, photometric = DEVICES[rng.integers(len(DEVICES))]
+    bits, photometric = DETECTORS[rng.integers(len(DETECTORS))]
     values = image >> (16 - bits)
     if photometric == "MONOCHROME1":
         values = np.asarray(2**bits - 1 - values, dtype=np.uint16)
@@ -52,7 +53,7 @@ def _header(path: Path, truth: Mapping[str, Any], image_id: str, patient_id: str
     file.BodyPartThickness = f"{10 * attributes['thickness']:.0f}"
     file.DistanceSourceToDetector = f"{10 * attributes['source_distance']:.0f}"
     file.ExposureIndex = f"{400 * attributes['exposure']:.0f}"
-    devices = [word for word in ("pacemaker", "tube", "leads") if attributes[word]]
+    devices = [word for word in DEVICES if attributes[word]]
     if devices:
         file.ImageComments = " ".join(devices)
     file.SamplesPerPixel, file.PixelRepresentation = 1, 0

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from raremix.data.findings import TRIO
 from raremix.runtime.seeds import generator
 
-TRIO = ("R8", "R9", "R10")  # they read nearly all the abnormal images: a confound that a study must not learn
 MARKERS = tuple(f"R{k}" for k in range(11, 18))  # others who mark findings
 OTHERS = (*(f"R{k}" for k in range(1, 8)), *MARKERS)
 TRIO_IF_ABNORMAL, TRIO_IF_NORMAL, SOME_IF_NORMAL = 0.944, 0.128, 0.197  # shares of VinDr's train part
