@@ -27,8 +27,8 @@ lint: .venv/ready ## ruff and mypy
 dependencies: .venv/ready ## write the stages' source files into dvc.yaml, copy it to the profiles
 	python .ci/dependencies.py .
 
-readme: .venv/ready ## write the committed result into README
-	python -m stages.result --readme README.md
+readme: .venv/ready ## write the committed figures into README and docs
+	python -m stages.result --pages README.md docs/study.md
 
 clean: ## remove the environment; DVC's cache and outputs stay
 	rm -rf .venv

@@ -19,6 +19,7 @@ from raremix.classifier.predict import probability
 from raremix.classifier.train import Examples, train
 from raremix.data import images, inventory
 from raremix.data.balance import oversampled
+from raremix.data.checksums import Checksums, read_checksums
 from raremix.data.manifest import read_manifest
 from raremix.data.phantom import cohort, dataset
 from raremix.data.trial import read_trial, training_rows
@@ -45,13 +46,17 @@ def rendered(folder: Path, params: dict) -> pd.DataFrame:
     return read_manifest(folder / "manifest.csv")
 
 
-def score(rows: pd.DataFrame, test: pd.DataFrame, task: list[str], settings: Classify) -> list[float]:
+def score(
+    rows: pd.DataFrame, test: pd.DataFrame, task: list[str], settings: Classify, listed: Checksums
+) -> list[float]:
     """AUROC of each finding of ``task`` after training on ``rows``, oversampled."""
     labels = rows[task].to_numpy()
-    examples = Examples(images.load(rows["file"]), labels.astype(np.float32), oversampled(labels))
+    examples = Examples(images.load(list(rows["file"]), listed), labels.astype(np.float32), oversampled(labels))
     model = from_backbone(settings.model, len(task), BACKBONE, "calibrate")
-    model, _ = train(model, examples, settings.training, "calibrate", Checkpoint("calibrate", len(rows)))
-    predicted = probability(model, images.load(test["file"]), settings.training.precision)
+    checkpoint = Checkpoint("calibrate", settings, BACKBONE, [listed[file] for file in rows["file"]])
+    model, _ = train(model, examples, settings.training, "calibrate", checkpoint)
+    checkpoint.clear()
+    predicted = probability(model, images.load(list(test["file"]), listed), settings.training.precision)
     return [round(float(roc_auc_score(test[finding], predicted[:, k])), 3) for k, finding in enumerate(task)]
 
 
@@ -73,7 +78,8 @@ def main(out: Path) -> None:
             f"{shots} shots": few,
             f"{shots} shots and {MORE} more rendered images": pd.concat([few, more]),
         }
-        scores = {name: score(rows, test, task, settings) for name, rows in sets.items()}
+        listed = read_checksums(Path("data/images.sha256")) | read_checksums(Path(folder) / "images.sha256")
+        scores = {name: score(rows, test, task, settings, listed) for name, rows in sets.items()}
     pd.DataFrame(scores, index=task).T.rename_axis("training images").to_csv(out)
 
 

@@ -1,7 +1,6 @@
 """In: the phantom's tables, or real radiographs. Out: the phantom's data set, and an inventory of either."""
 
 import math
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from raremix.data import inventory
 from raremix.data.findings import FINDINGS, known
 from raremix.data.phantom import cohort, dataset
+from raremix.runtime.cores import cores
 from raremix.runtime.errors import UserError
 from stages.cli import run
 from stages.sections import Data, Study, check_least, check_study
@@ -37,7 +37,7 @@ def acquire(data: Data, phantom: Phantom, study: Study, out: Path) -> None:
     if data.layout == "phantom":
         images = _images(phantom, study, root)
         _clear(out)
-        dataset.write(images, phantom.seed, phantom.height, out, os.cpu_count() or 1)
+        dataset.write(images, phantom.seed, phantom.height, out, cores())
         root = out
     inventory.write(root, out / "inventory.csv")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from diffusers import StableDiffusionPipeline
+from jsonargparse.typing import PositiveInt
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
-from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -27,7 +27,7 @@ from raremix.data.checksums import read_checksums
 from raremix.data.manifest import findings as findings_of
 from raremix.data.manifest import read_manifest, read_synthetic, write_csv
 from raremix.data.trial import read_trial
-from raremix.evaluation.audit import judged, real_or_synthetic, told_apart
+from raremix.evaluation.audit import explained, judged, real_or_synthetic, told_apart
 from raremix.evaluation.losses import loss_curves
 from raremix.generator.base import load
 from raremix.generator.latents import roundtrip
@@ -46,7 +46,7 @@ class Audit:
 
     model: str  # the judge, a torchvision classifier, the backbone's
     training: ClassifierTraining  # of the judge
-    samples: int  # of the base model, for the attributes
+    samples: PositiveInt  # of the base model, for the attributes
     sampling: Sampling
 
 
@@ -68,7 +68,7 @@ def audit(
     rows, listed = read_manifest(manifest), read_checksums(checksums)
     part = rows["image_id"].map(read_trial(splits / f"trial{study.trials[0]}.csv").set_index("image_id")["part"])
     real, held_out = rows[part.isin(["train", "held_back"])], rows[part == "validation"]
-    seen = _Seen(real, held_out, images.load(real["file"], listed), images.load(held_out["file"], listed))
+    seen = _Seen(real, held_out, *(images.load(list(part["file"]), listed) for part in (real, held_out)))
     checkpoint = Checkpoint("judge", audit, study.findings, weights, manifest, splits, checksums)
     judge = _judge(audit, seen, study.findings, weights, checkpoint)
     base = load(pipeline).to(device())
@@ -117,21 +117,39 @@ def _kept(
 def _drawn(
     audit: Audit, judge: nn.Module, seen: _Seen, study: Study, synthetic: Path, findings: list[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Per checkpoint: the judge's AUROC of positives against negatives, the probe's of negatives against real ones."""
-    normal = (seen.validation[study.findings] == 0).all(axis=1).to_numpy()
-    ordinary = features(judge, seen.validation_pixels[normal], audit.training.precision)
-    keys = [(finding, n, trial) for finding in study.findings for n in study.shots for trial in study.trials]
-    drawn, probes = [], []
-    for finding, shots, trial in track(keys, "audit", len(keys)):
+    """Per checkpoint: is its finding drawn, and can its images be told from real ones of validation?
+
+    ``auroc``: the judge's score of the finding in positives against negatives. ``others``: the same score in the
+    positives of the other findings' checkpoints against their negatives, so what guidance alone does to it.
+    """
+    labels = seen.validation[study.findings]
+    real = features(judge, seen.validation_pixels, audit.training.precision)
+    keys = [(n, trial, finding) for n in study.shots for trial in study.trials for finding in study.findings]
+    scores, probes = {}, []
+    for shots, trial, finding in track(keys, "audit", len(keys)):
         table = read_synthetic(synthetic / f"{finding}-{shots}-{trial}" / "manifest.csv", findings)
-        pixels = images.load(table["file"], dict(zip(table["file"], table["sha256"], strict=True)))
-        scores = probability(judge, pixels, audit.training.precision)[:, study.findings.index(finding)]
+        checksums = dict(zip(table["file"], table["sha256"], strict=True))
+        pixels = images.load(list(table["file"]), checksums)
         positive = (table[finding] == 1).to_numpy()
-        drawn.append((finding, shots, trial, int(positive.sum()), told_apart(scores[positive], scores[~positive])))
-        invented = features(judge, pixels[~positive], audit.training.precision)
-        probes.append((finding, shots, trial, real_or_synthetic(ordinary, invented)))
+        judged_pixels = probability(judge, pixels, audit.training.precision)
+        scores[shots, trial, finding] = judged_pixels[positive], judged_pixels[~positive]
+        invented = features(judge, pixels, audit.training.precision)
+        with_it = real_or_synthetic(real[(labels[finding] == 1).to_numpy()], invented[positive])
+        without = real_or_synthetic(real[(labels == 0).all(axis=1).to_numpy()], invented[~positive])
+        probes.append((finding, shots, trial, with_it, without))
+    drawn = []
+    for shots, trial, finding in keys:
+        column = study.findings.index(finding)
+        aurocs = {
+            other: told_apart(*(part[:, column] for part in scores[shots, trial, other])) for other in study.findings
+        }
+        own = aurocs.pop(finding)
+        drawn.append((finding, shots, trial, len(scores[shots, trial, finding][0]), own, np.mean([*aurocs.values()])))
     key = ["finding", "shots", "trial"]
-    return pd.DataFrame(drawn, columns=[*key, "images", "auroc"]), pd.DataFrame(probes, columns=[*key, "auc"])
+    return (
+        pd.DataFrame(drawn, columns=[*key, "images", "auroc", "others"]),
+        pd.DataFrame(probes, columns=[*key, "positives", "negatives"]),
+    )
 
 
 def _losses(study: Study, logs: Path) -> pd.DataFrame:
@@ -148,15 +166,15 @@ def _losses(study: Study, logs: Path) -> pd.DataFrame:
 def _heeded(
     audit: Audit, judge: nn.Module, base: StableDiffusionPipeline, seen: _Seen, metadata: Path, corpus: Path
 ) -> pd.DataFrame:
-    """R2 of ridge regressors of what captions tell of each continuous attribute: on real images and on samples.
+    """R2 of what captions tell of each continuous attribute, by ridge regressors: on real images and on samples.
 
     The regressors learn the attribute itself on the real images of train, from what the judge sees.
     """
     facts = captions.read_metadata(metadata)
     of_corpus = facts.loc[captions.corpus_ids(corpus)]
     cuts = captions.thirds(of_corpus)
-    chosen = of_corpus.index[: audit.samples]
-    sampled = _samples(audit, base, metadata, corpus, list(chosen))
+    chosen = list(of_corpus.index[: audit.samples])
+    sampled = _samples(audit, base, metadata, corpus, chosen)
     learned, checked, invented = (
         features(judge, pixels, audit.training.precision)
         for pixels in (seen.train_pixels, seen.validation_pixels, sampled)
@@ -166,17 +184,15 @@ def _heeded(
         known = facts.loc[seen.train["image_id"], name]
         regressor = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 5, 13)))
         regressor.fit(learned[known.notna()], known.dropna())
-        figures = [
-            _explained(captions.told(facts.loc[ids], of_corpus, cuts)[name].to_numpy(), regressor.predict(looked))
-            for ids, looked in ((seen.validation["image_id"], checked), (chosen, invented))
-        ]
-        rows.append((name, *figures))
-    return pd.DataFrame(rows, columns=["attribute", "real", "sampled"])
-
-
-def _explained(told: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
-    known = ~np.isnan(told)
-    return float(r2_score(told[known], predicted[known]))
+        real, drawn = (
+            explained(captions.told(facts.loc[ids], of_corpus, cuts)[name], regressor.predict(looked), views)
+            for ids, looked, views in (
+                (list(seen.validation["image_id"]), checked, facts.loc[seen.validation["image_id"], "view"]),
+                (chosen, invented, facts.loc[chosen, "view"]),
+            )
+        )
+        rows += [(name, scope, real[scope], drawn[scope]) for scope in real]
+    return pd.DataFrame(rows, columns=["attribute", "scope", "real", "sampled"])
 
 
 def _samples(

@@ -37,7 +37,7 @@ def backbone(
     words = captions.word_table(rows["prompt"])
     checkpoint = Checkpoint("backbone", backbone, manifest, metadata, corpus, checksums)
     if backbone.start == "corpus":
-        pixels = images.load(rows["file"], read_checksums(checksums))
+        pixels = images.load(list(rows["file"]), read_checksums(checksums))
         examples = Examples(pixels, words.to_numpy(np.float32), np.ones(len(rows)))
         network = build(backbone.model, words.shape[1])
         network, losses = train(network, examples, backbone.training, "backbone", checkpoint)

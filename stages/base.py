@@ -16,6 +16,7 @@ from torch.nn.functional import adaptive_max_pool2d
 from raremix.data import captions, images
 from raremix.data.checksums import read_checksums
 from raremix.data.instances import box_masks
+from raremix.data.lineage import write_lineage
 from raremix.data.manifest import write_csv
 from raremix.generator import autoencoder, denoiser
 from raremix.generator.base import assemble, published
@@ -24,6 +25,7 @@ from raremix.generator.sample import Sampling, draw, plain
 from raremix.generator.tokens import tokenizer
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import Precision, device
+from raremix.runtime.errors import UserError
 from raremix.runtime.seeds import seed_for
 from stages.cli import run
 
@@ -47,26 +49,34 @@ def base(
 ) -> None:
     """Train the small Stable Diffusion on the corpus, or take a published one."""
     log.mkdir(parents=True, exist_ok=True)
-    listed = read_checksums(checksums)
+    listed, rows = read_checksums(checksums), captions.of_corpus(manifest, metadata, corpus)
     if base.pretrained:
         pipeline = published(base.pretrained, base.revision).to(device())
-        rows = captions.of_corpus(manifest, metadata, corpus)
+        shown = images.load(list(rows["file"][:SHOWN]), listed)
+        _check_size(pipeline, shown.shape[-1])
         pipeline.save_pretrained(out)
-        _picture(pipeline, rows, images.load(rows["file"][:SHOWN], listed), base, log)
+        write_lineage({"corpus": []}, out)
+        _picture(pipeline, rows, shown, base, log)
         return
-    rows = captions.of_corpus(manifest, metadata, corpus)
-    pixels = images.load(rows["file"], listed)
+    pixels = images.load(list(rows["file"]), listed)
     marks = pd.read_csv(boxes, dtype={"image_id": str})
     masks = box_masks(marks, rows["image_id"], marks["finding"].unique(), pixels.shape[-1])
     inputs = [base, manifest, metadata, boxes, corpus, checksums]
     checkpoints = Checkpoint("autoencoder", *inputs), Checkpoint("denoiser", *inputs)
     pipeline, losses = _trained(base, pixels, masks, list(rows["prompt"]), *checkpoints)
     pipeline.save_pretrained(out)
+    write_lineage({"corpus": rows["image_id"]}, out)
     for name, values in losses.items():
         write_csv(pd.DataFrame({"step": range(1, len(values) + 1), "loss": values}), log / f"{name}.csv")
     _picture(pipeline, rows, pixels[:SHOWN], base, log)
     for checkpoint in checkpoints:
         checkpoint.clear()
+
+
+def _check_size(pipeline: StableDiffusionPipeline, size: int) -> None:
+    wanted = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    if size != wanted:
+        raise UserError(f"params.yaml, ingest.size: {size} pixels, but base.pretrained draws {wanted}; set it to that")
 
 
 def _trained(

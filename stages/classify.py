@@ -47,7 +47,7 @@ def classify(
     name = f"{arm}-{shots}-{trial}"
     rows = pd.read_csv(mixes / f"{name}.csv", dtype={"image_id": str})
     findings = [column for column in rows.columns if column not in MIX]
-    pixels = images.load(rows["file"], read_checksums(mixes / f"{name}.sha256"))
+    pixels = images.load(list(rows["file"]), read_checksums(mixes / f"{name}.sha256"))
     examples = Examples(pixels, rows[findings].to_numpy(np.float32), rows["weight"].to_numpy(np.float64))
     checkpoint = Checkpoint("classify", name, classify, mixes / f"{name}.csv", mixes / f"{name}.sha256", weights)
     model = from_backbone(classify.model, len(findings), weights, trial)
@@ -58,7 +58,7 @@ def classify(
     everything = read_manifest(manifest)
     parts = read_trial(splits / f"trial{trial}.csv").set_index("image_id")["part"]
     validation = everything[everything["image_id"].map(parts) == "validation"]
-    seen = images.load(validation["file"], read_checksums(checksums))
+    seen = images.load(list(validation["file"]), read_checksums(checksums))
     predictions = predict_run(out, validation, seen, "validation")
     write_csv(predictions, out / "predictions.csv", "%.6f")
     checkpoint.clear()

@@ -83,7 +83,7 @@ def compare(
     labels = test[study.findings].to_numpy(dtype=np.int64)
     weights = natural_weights(labels, natural[study.findings].to_numpy(dtype=np.int64))
 
-    pixels = images.load(test["file"], read_checksums(checksums))
+    pixels = images.load(list(test["file"]), read_checksums(checksums))
     scores = _predict(found, test, pixels, study.findings, predictions)
     trials = score_arms(scores, study.trials, labels, weights, groups)
     drawn = resamples(labels, test.patient_id.to_numpy(), compare.bootstrap, generator("compare", "bootstrap"))

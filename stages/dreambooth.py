@@ -19,7 +19,7 @@ from raremix.data import captions, images
 from raremix.data.checksums import Checksums, read_checksums
 from raremix.data.findings import known
 from raremix.data.instances import box_masks, choose, ordinary
-from raremix.data.lineage import write_lineage
+from raremix.data.lineage import check_lineage, read_lineage, write_lineage
 from raremix.data.manifest import findings as findings_of
 from raremix.data.manifest import read_manifest, read_votes
 from raremix.data.trial import read_trial, training_rows
@@ -41,7 +41,7 @@ class Prior:
     """The radiographs that keep the model from forgetting what ordinary ones look like."""
 
     source: Literal["real", "generated"]
-    images: int
+    images: PositiveInt
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,13 @@ def dreambooth(
     count = None if dreambooth.instances == "all" else dreambooth.instances
     instances = choose(training, marks, finding, trial, count)
     normal = ordinary(training, marks, trial, dreambooth.prior.images)
+    learned_from = {
+        "instance": list(instances["image_id"]),
+        "prior": list(normal["image_id"]) if dreambooth.prior.source == "real" else [],
+        "corpus": list(read_lineage(pipeline)["image_id"]),
+    }
+    for images_of_role in learned_from.values():
+        check_lineage(images_of_role, set(training["image_id"]), f"params.yaml, dreambooth: the model of '{finding}'")
     described = captions.describe(metadata, splits / "corpus.csv")
     related = dreambooth.initializers.get(finding)
     model = tuned.prepare(
@@ -106,14 +113,7 @@ def dreambooth(
 
     losses = fine_tune(model, taught, prior, dreambooth.training, dreambooth.precision, name, checkpoint, sample)
     tuned.save(model, out, captions.token(finding), dreambooth.lora_rank)
-    write_lineage(
-        {
-            "instance": instances["image_id"],
-            "prior": normal["image_id"] if dreambooth.prior.source == "real" else [],
-            "corpus": captions.corpus_ids(splits / "corpus.csv"),
-        },
-        out,
-    )
+    write_lineage(learned_from, out)
     log.mkdir(parents=True, exist_ok=True)
     for grid in sorted(grids.glob("*.png")):
         shutil.copy(grid, log)
@@ -127,7 +127,7 @@ def dreambooth(
 def _captioned(
     rows: pd.DataFrame, finding: str, described: dict[str, str], boxes: pd.DataFrame, checksums: Checksums
 ) -> Captioned:
-    pixels = images.load(rows["file"], checksums)
+    pixels = images.load(list(rows["file"]), checksums)
     columns = findings_of(rows)
     prompts = [
         captions.with_findings(described[row["image_id"]], [name for name in columns if row[name]])
@@ -145,7 +145,7 @@ def _prior(
     checksums: Checksums,
 ) -> Captioned:
     if dreambooth.prior.source == "real":
-        pixels = images.load(normal["file"], checksums)
+        pixels = images.load(list(normal["file"]), checksums)
     else:
         seeds = [seed_for("prior", name, index) for index in range(len(prompts))]
         pixels = draw(model.to(device()), plain(prompts, seeds), dreambooth.sampling)

@@ -1,7 +1,7 @@
 """Synthetic radiographs of one finding, and the same ones prompted without it.
 
 In: a fine-tuned model, the captions of the base corpus, and how many images the mixes need. Out: PNGs with a manifest,
-their model's lineage, and a picture of the real instances beside synthetic ones.
+the rest of their recipe, their model's lineage, and a picture of the real instances beside synthetic ones.
 """
 
 import shutil
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+from jsonargparse.typing import PositiveInt
 
 from raremix.data import captions, images
 from raremix.data.checksums import Checksums, read_checksums
@@ -18,7 +19,7 @@ from raremix.data.lineage import read_lineage
 from raremix.data.manifest import SYNTHETIC, read_manifest, write_csv
 from raremix.data.manifest import findings as findings_of
 from raremix.generator import tuned
-from raremix.generator.sample import Order, Sampling, draw_all
+from raremix.generator.sample import Order, Sampling, draw_all, skipped
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import device
 from raremix.runtime.errors import UserError
@@ -33,7 +34,7 @@ GRID = 8  # images in a row of the picture
 class Synthesize:
     """How images are sampled."""
 
-    least: int  # images of each finding, where the mixes need fewer
+    least: PositiveInt  # images of each finding, where the mixes need fewer
     strength: float  # 1 starts from pure noise; less, above 0, from a noised radiograph of the base model's corpus
     negative_prompt: Literal["empty", "without_finding"]  # what guidance leads away from
     sampling: Sampling
@@ -56,22 +57,30 @@ def synthesize(
     """Sample pairs of images that share seed and caption: one with the finding's token, one without."""
     if not 0 < synthesize.strength <= 1:
         raise UserError(f"params.yaml, synthesize.strength: {synthesize.strength:g} is not above 0 and at most 1")
+    skipped(synthesize.sampling, synthesize.strength)
     rows, listed = read_manifest(manifest), read_checksums(checksums)
     name = f"{finding}-{shots}-{trial}"
     lineage = read_lineage(model)
     instances = lineage.loc[lineage["role"] == "instance", "image_id"]
-    plan = _plan(synthesize, name, finding, trial, _needed(splits, shots, trial, finding), rows, metadata, splits)
+    needed = _needed(splits, shots, trial, finding)
+    plan = _plan(synthesize, name, finding, trial, needed, rows, metadata, splits)
     made = tuned.load_tuned(pipeline, model, captions.token(finding)).to(device())
-    checkpoint = Checkpoint("synthesize", name, synthesize, manifest, metadata, splits / "corpus.csv", checksums, model)
+    inputs = [needed, manifest, metadata, splits / "corpus.csv", checksums, pipeline, model]
+    checkpoint = Checkpoint("synthesize", name, synthesize, *inputs)
     folder = checkpoint.directory / "images"
-    originals = images.load(rows.set_index("image_id").loc[plan["original"], "file"], listed)
+    edited = list(rows.set_index("image_id").loc[plan["original"], "file"])
+    originals = images.load(edited, listed) if synthesize.strength < 1 else None
     files = [folder / f"{image}.png" for image in plan["image_id"]]
     order = Order(list(plan["prompt"]), list(plan["negative_prompt"]), list(plan["seed"]))
     draw_all(made, order, files, synthesize.sampling, originals, synthesize.strength)
-    out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / "images", ignore_errors=True)
-    shutil.copytree(folder, out / "images")
+    (out / "images").mkdir(parents=True)
+    for file in files:
+        shutil.copy(file, out / "images")
     shutil.copy(model / LINEAGE, out)
+    recipe = plan[["image_id", "negative_prompt"]].assign(strength=synthesize.strength)
+    recipe["original"] = plan["original"] if synthesize.strength < 1 else ""
+    write_csv(recipe, out / "recipe.csv")
     plan["file"] = [str(out / "images" / f"{image}.png") for image in plan["image_id"]]
     plan["parents"] = "|".join(instances)
     if synthesize.strength < 1:

@@ -28,6 +28,7 @@ def killed_after(monkeypatch):
 
         with monkeypatch.context() as once:
             once.setattr(checkpoints, "SECONDS_BETWEEN_SAVES", 0.0)
+            once.setattr(checkpoints, "SHARE_OF_TIME", float("inf"))
             once.setattr(checkpoints.Checkpoint, "save", dies)
             yield
 

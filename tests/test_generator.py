@@ -16,10 +16,11 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from raremix.data import captions
 from raremix.generator import autoencoder, denoiser, tuned
 from raremix.generator.base import assemble, load, published
-from raremix.generator.dreambooth import Captioned, fine_tune
+from raremix.generator.dreambooth import Captioned, _encoded_views, fine_tune
 from raremix.generator.latents import decode, encode, roundtrip, to_grey, to_rgb
 from raremix.generator.loss import box_weights, denoising_loss
 from raremix.generator.sample import Order, Sampling, draw, draw_all, plain
+from raremix.generator.tokens import encode as encode_text
 from raremix.generator.tokens import reserve, tokenizer
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.errors import UserError
@@ -115,13 +116,43 @@ def test_boxes_hold_their_share_of_the_loss_however_small_they_are():
     assert (weights[2:] == 1).all()
 
 
-def test_guidance_leads_away_from_the_negative_prompt(base):
-    pipeline = load(base)
-    prompts, seeds = [tiny.PROMPTS[2]], [3]
+def test_guidance_is_none_where_prompt_and_negative_prompt_agree(base):
+    pipeline, prompts, seeds = load(base), [tiny.PROMPTS[2]], [3]
     unguided = draw(pipeline, Order(prompts, prompts, seeds), SAMPLING)
     assert (unguided == draw(pipeline, plain(prompts, seeds), replace(SAMPLING, guidance=1.0))).all()
-    away = draw(pipeline, Order(prompts, tiny.PROMPTS[:1], seeds), SAMPLING)
-    assert (away != draw(pipeline, plain(prompts, seeds), SAMPLING)).any()
+
+
+@torch.no_grad()
+def test_guidance_leads_from_the_negative_prompt_to_the_prompt(base):
+    """One step of v-prediction by hand: the clean latent is alpha x - sigma v (Salimans & Ho 2022)."""
+    pipeline, (with_it, without) = load(base), tiny.PROMPTS[:2]
+    drawn = draw(pipeline, Order([with_it], [without], [3]), replace(SAMPLING, steps=1, guidance=3.0))
+    pipeline.scheduler.set_timesteps(1)
+    (step,) = pipeline.scheduler.timesteps
+    noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3))
+    v_with, v_without = (
+        pipeline.unet(noise, step, encode_text([prompt], pipeline.tokenizer, pipeline.text_encoder)).sample
+        for prompt in (with_it, without)
+    )
+    share = pipeline.scheduler.alphas_cumprod[step]
+    clean = share.sqrt() * noise - (1 - share).sqrt() * (v_without + 3 * (v_with - v_without))
+    by_hand = decode(pipeline.vae, clean, "float32")
+    assert np.abs(drawn.astype(int) - by_hand).max() <= 1
+
+
+def test_a_strength_that_leaves_no_step_is_refused(base):
+    with pytest.raises(UserError, match=r"a strength of 0\.1 leaves none of 3 sampling steps"):
+        draw(load(base), plain(tiny.PROMPTS[:1], [1]), SAMPLING, tiny.images(1), 0.1)
+
+
+def test_small_boxes_keep_their_share_in_every_view(base):
+    boxes = np.zeros((3, 16, 16), np.float32)
+    boxes[:, 5:10, 6:11] = 1
+    taught = Captioned(tiny.images(3), ["chest x-ray"] * 3, boxes)
+    _, weights, _ = _encoded_views(load(base), taught, replace(tiny.DREAMBOOTH, encoded_views=8), "float32", "views")
+    assert weights.mean((1, 2, 3)).tolist() == pytest.approx([1] * 24, abs=1e-5)
+    held = torch.where(weights > 1, weights, 0).mean((1, 2, 3))
+    assert held.tolist() == pytest.approx([0.5] * 24, abs=1e-5)
 
 
 def test_diffusers_opens_and_samples_the_base_model(base):

@@ -93,7 +93,9 @@ def test_missing_broken_and_misshapen_images_are_named(tmp_path):
     (tmp_path / "c.png").write_bytes(b"not a picture")
     listed = {str(file): sha256(file) for file in tmp_path.iterdir()}
     with pytest.raises(UserError, match=r"d\.png: the image is listed but missing"):
-        load([str(tmp_path / "d.png")], listed)
+        load([str(tmp_path / "d.png")], {str(tmp_path / "d.png"): "0" * 64})
+    with pytest.raises(UserError, match="no image is listed"):
+        load([], listed)
     with pytest.raises(UserError, match=r"c\.png: can't be decoded"):
         load([str(tmp_path / "c.png")], listed)
     with pytest.raises(UserError, match=r"b\.png: \(9, 9\) pixels"):
@@ -106,7 +108,7 @@ def test_an_image_that_changed_since_it_was_listed_is_named(tmp_path):
     save(np.ones((8, 8), np.uint8), tmp_path / "a.png")
     with pytest.raises(UserError, match=r"a\.png: not the bytes that its list of checksums has"):
         load([str(tmp_path / "a.png")], listed)
-    with pytest.raises(UserError, match=r"a\.png: not the bytes"):
+    with pytest.raises(UserError, match=r"a\.png: not in the list of checksums"):
         load([str(tmp_path / "a.png")], {})
 
 

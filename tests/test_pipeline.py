@@ -1,8 +1,10 @@
 """dvc.yaml says what the code does: the same sections, the same source files, the same pipeline in every profile."""
 
 import ast
+import fnmatch
 import importlib
 import importlib.util
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PROFILES = sorted((ROOT / "profiles").iterdir())
 CODE = "${code}/"
+WRITTEN = ("data", "models", "results", "metrics")
 
 _spec = importlib.util.spec_from_file_location("dependencies", ROOT / ".ci" / "dependencies.py")
 dependencies = importlib.util.module_from_spec(_spec)
@@ -43,14 +46,42 @@ def test_a_stage_declares_the_code_it_imports(stage):
     assert declared == dependencies.sources(ROOT, module(stage)), "run: make dependencies"
 
 
+def written(stage: str, kind: str) -> list[str]:
+    """The stage's deps or outs but for source files and what params.yaml names."""
+    names = [row if isinstance(row, str) else next(iter(row)) for row in PIPELINE[stage][kind]]
+    return [name for name in names if name.split("/")[0] in WRITTEN]
+
+
+def named(stage: str, parameter: str) -> list[str]:
+    """What the stage's module names in the directory ``parameter``: ``parameter / f"trial{trial}.csv"``: trial*.csv."""
+    tree = ast.parse(Path(importlib.import_module(module(stage)).__file__).read_text())
+    divided = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)]
+    spelled = [node.right for node in divided if getattr(node.left, "id", None) == parameter]
+    parts = [getattr(name, "values", [name]) for name in spelled]
+    return ["".join(part.value if isinstance(part, ast.Constant) else "*" for part in name) for name in parts]
+
+
 @pytest.mark.parametrize("stage", PIPELINE)
 def test_a_stage_declares_every_path_of_its_command(stage):
-    row = PIPELINE[stage]
-    outs = [out if isinstance(out, str) else next(iter(out)) for out in row["outs"]]
-    declared = [dep for dep in row["deps"] if not dep.startswith(CODE)] + outs
-    paths = [word for word in row["cmd"].split() if word.split("/")[0] in ("data", "models", "results", "metrics")]
-    for path in paths:
-        assert any(known == path or known.startswith(f"{path}/") or path.startswith(f"{known}/") for known in declared)
+    """A path itself, or, of a directory that is declared by the file, each file that the code names there; no other."""
+    known, used = {*written(stage, "deps"), *written(stage, "outs")}, set()
+    for flag, path in pairwise(PIPELINE[stage]["cmd"].split()):
+        if path.split("/")[0] not in WRITTEN:
+            continue
+        wanted = [path] if path in known else [f"{path}/{name}" for name in named(stage, flag.removeprefix("--"))]
+        found = {pattern: fnmatch.filter(known, pattern) for pattern in wanted}
+        assert found, f"{flag} {path}: not among deps and outs"
+        for pattern, names in found.items():
+            assert names, f"{flag} {path}: the code names {pattern}, which is not among deps and outs"
+            used.update(names)
+    assert known == used, "declared, but not in the command"
+
+
+def test_what_a_stage_reads_another_one_writes():
+    outs = {out for stage in PIPELINE for out in written(stage, "outs")}
+    for stage in PIPELINE:
+        for dep in written(stage, "deps"):
+            assert any(f"{dep}/".startswith(f"{out}/") or out.startswith(f"{dep}/") for out in outs), f"{stage}: {dep}"
 
 
 def test_matrix_stages_do_not_read_the_study_section():

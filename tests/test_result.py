@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from raremix.evaluation.result import block, check_block, print_result
+from raremix.evaluation.result import check_blocks, print_result, results
 from stages.result import main
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +39,10 @@ def printed(profile):
     return console.file.getvalue()
 
 
+def text_of(profile):
+    return "\n".join(results(profile / "metrics"))
+
+
 def git(*arguments):
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     subprocess.run(["git", *identity, *arguments], check=True, capture_output=True)
@@ -67,7 +71,7 @@ def test_committed_figures_stand_beside_the_new_ones(profile):
 
 
 def test_the_readme_gets_table_and_answer_and_the_rest_stays(profile):
-    assert main(["--readme", "README.md"]) == 0
+    assert main(["--pages", "README.md"]) == 0
     text = (profile / "README.md").read_text()
     assert text.startswith("# Title\n<!-- results -->\n")
     assert text.endswith("<!-- /results -->\nafter\n")
@@ -79,19 +83,19 @@ def test_the_readme_gets_table_and_answer_and_the_rest_stays(profile):
 
 
 def test_check_passes_only_while_the_block_is_what_the_metrics_say(profile, capsys):
-    assert main(["--readme", "README.md", "--check"]) == 2
-    assert "run: python -m stages.result --readme README.md" in capsys.readouterr().err
-    main(["--readme", "README.md"])
-    assert main(["--readme", "README.md", "--check"]) == 0
+    assert main(["--pages", "README.md", "--check"]) == 2
+    assert "run: python -m stages.result --pages README.md" in capsys.readouterr().err
+    main(["--pages", "README.md"])
+    assert main(["--pages", "README.md", "--check"]) == 0
     write(profile / "metrics", {"vanilla": 0.21, "dreambooth_mix": 0.35})
-    assert main(["--readme", "README.md", "--check"]) == 2
+    assert main(["--pages", "README.md", "--check"]) == 2
 
 
 def test_stale_figures_are_called_stale(profile):
-    assert "stale" not in block(profile / "metrics")
+    assert "stale" not in text_of(profile)
     (profile / "metrics" / "STALE.md").write_text("New sampler since\nabc1234.\n")
-    assert "> **These figures are stale**: the code is ahead of the last run. New sampler since abc1234." in block(
-        profile / "metrics"
+    assert "> **These figures are stale**: the code is ahead of the last run. New sampler since abc1234." in text_of(
+        profile
     )
     assert "STALE.md" in printed(profile)
 
@@ -99,8 +103,8 @@ def test_stale_figures_are_called_stale(profile):
 @pytest.mark.parametrize("text", ["no markers\n", "<!-- /results -->\n<!-- results -->\n"])
 def test_a_readme_without_markers_is_left_alone(profile, capsys, text):
     (profile / "README.md").write_text(text)
-    assert main(["--readme", "README.md"]) == 2
-    assert "add both markers" in capsys.readouterr().err
+    assert main(["--pages", "README.md"]) == 2
+    assert "add both where" in capsys.readouterr().err
     assert (profile / "README.md").read_text() == text
 
 
@@ -115,8 +119,28 @@ def test_an_undefined_figure_is_a_dash(profile):
     summary = json.loads(path.read_text())
     summary["10"]["vanilla"]["minority"]["ap"] = {"mean": None, "sd": None, "n": 0}
     path.write_text(json.dumps(summary))
-    assert "| vanilla | – | 0.210" in block(profile / "metrics")  # noqa: RUF001
+    assert "| vanilla | – | 0.210" in text_of(profile)  # noqa: RUF001
 
 
-def test_the_repository_s_readme_says_what_its_metrics_say():
-    check_block(ROOT / "README.md", ROOT / "metrics")
+def test_the_audits_are_tables_of_means_and_ranges(profile):
+    folder = profile / "metrics" / "audit"
+    folder.mkdir()
+    (folder / "judge.csv").write_text("finding,real,reconstructed\nnodule_mass,0.9,0.85\n")
+    drawn = "finding,shots,trial,images,auroc,others,real,share\n"
+    drawn += "nodule_mass,10,0,5,0.7,0.5,0.9,0.78\nnodule_mass,10,1,5,0.8,0.6,0.9,0.88\n"
+    (folder / "findings.csv").write_text(drawn)
+    (folder / "probe.csv").write_text("finding,shots,trial,positives,negatives\nnodule_mass,10,0,0.9,\n")
+    (folder / "attributes.csv").write_text("attribute,scope,real,sampled\nexposure_index,all,0.8,-0.25\n")
+    (profile / "study.md").write_text("before\n<!-- audit -->\n<!-- /audit -->\nafter\n")
+    assert main(["--pages", "README.md", "study.md"]) == 0
+    text = (profile / "study.md").read_text()
+    assert text.startswith("before\n<!-- audit -->\n")
+    assert text.endswith("<!-- /audit -->\nafter\n")
+    assert "| nodule_mass | 0.900 | 0.850 | 0.750 (0.700 to 0.800) | 0.83 | 0.55 | 0.90 | nan |" in text
+    assert "| exposure_index | all | 0.80 | -0.25 |" in text
+    assert main(["--pages", "README.md", "study.md", "--check"]) == 0
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/study.md"])
+def test_the_repository_s_pages_say_what_its_metrics_say(page):
+    check_blocks(ROOT / page, ROOT / "metrics")

@@ -2,9 +2,14 @@
 
 import hashlib
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +17,7 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from raremix.generator import sample
+from raremix.runtime import checkpoints
 from stages import dreambooth, synthesize
 from stages.cli import run
 
@@ -23,15 +29,51 @@ IDENTITY = {f"GIT_{who}_{what}": f"test@{what}" for who in ("AUTHOR", "COMMITTER
 pytestmark = pytest.mark.slow
 
 
-def shell(command: list[str], folder: Path) -> str:
-    environment = os.environ | IDENTITY | {"DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(folder.parents[1])}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+DVC = (sys.executable, "-m", "dvc")
+FAILED = 255  # DVC's exit code
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return os.environ | IDENTITY | {"DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(folder.parents[1])}
+
+
+def dvc(arguments: str, folder: Path, code: int = 0) -> str:
+    command = [*DVC, *arguments.split()]
+    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout + done.stderr
 
 
-def dvc(arguments: str, folder: Path) -> str:
-    return shell([sys.executable, "-m", "dvc", *arguments.split()], folder)
+def ran(said: str) -> list[str]:
+    """The stages that DVC ran, by what it said."""
+    return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+
+
+@contextmanager
+def killed(profile: Path, log: Path) -> Iterator[subprocess.Popen]:
+    """``dvc repro``, which is killed with the stage that it runs when the block ends; what they say goes to ``log``."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [*DVC, "repro"], cwd=profile, env=environment(profile), stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()  # DVC takes a lock for abandoned once there is no such process, and a zombie is one
+
+
+def stop_at(process: subprocess.Popen, sign: Callable[[], object]) -> None:
+    """Stop ``process`` and its children while there is ``sign``, so that nothing ends between seeing it and acting."""
+    while process.poll() is None:
+        if sign():
+            os.killpg(process.pid, signal.SIGSTOP)
+            if sign():
+                return
+            os.killpg(process.pid, signal.SIGCONT)
+        time.sleep(0.002)
+    pytest.fail("dvc repro ended before there was the sign")
 
 
 def clone(folder: Path) -> Path:
@@ -110,17 +152,91 @@ def test_nothing_runs_again_when_nothing_changed(study):
     assert "Data and pipelines are up to date." in said
 
 
-def test_a_second_directory_gives_the_same_bytes(study, tmp_path):
+def test_a_second_directory_gives_the_same_bytes_although_killed_twice(study, tmp_path):
     other = clone(tmp_path / "elsewhere" / "second")
-    dvc("repro", other)
+
+    with killed(other, tmp_path / "first.log") as process:
+        stop_at(process, lambda: list(other.glob("scratch/*/grids/step00003.png")))
+        time.sleep(checkpoints.SECONDS_BETWEEN_SAVES)  # the clock goes on for a stopped process: a save is due
+        os.killpg(process.pid, signal.SIGCONT)
+        stop_at(process, lambda: list(other.glob("scratch/*/state.pt")))
+    fine_tuning = ran((tmp_path / "first.log").read_text())[-1]
+    assert fine_tuning.startswith("dreambooth@")
+
+    with killed(other, tmp_path / "second.log") as process:
+        stop_at(process, lambda: list(other.glob("scratch/*/images")))
+    second = (tmp_path / "second.log").read_text()
+    synthesis = ran(second)[-1]
+    assert synthesis.startswith("synthesize@")
+
+    third = dvc("repro", other)
+    assert synthesis in ran(third)
+    later = second + third  # DVC has no fixed order of stages that do not need each other
+    assert fine_tuning in ran(later)
+    bar = fine_tuning.replace("@", " ") + ": "
+    assert bar in later
+    assert f"{bar}  0%" not in later, "it must go on where it was"
     assert digests(other) == digests(study)
+    assert not any((other / "scratch").iterdir()), "states must go when their stages are done"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "loses", "line"),
+    [
+        (
+            "findings: [cardiomegaly,",
+            "findings: [cardiomegally,",
+            ["data/raw"],
+            r"stages\.acquire: params\.yaml, study\.findings: unknown finding 'cardiomegally'; choose among .*",
+        ),
+        (
+            "sample_every: 3",
+            "sample_evry: 3",
+            ["models/dreambooth", "results/dreambooth"],
+            r"stages\.dreambooth: .*'training\.sample_evry'.*",
+        ),
+    ],
+    ids=["an unknown finding", "a misspelled key"],
+)
+def test_a_mistake_in_params_is_one_line_and_costs_no_computation(study, right, wrong, loses, line):
+    before, params = digests(study), (study / "params.yaml").read_text()
+    assert params.count(right) == 1
+    try:
+        (study / "params.yaml").write_text(params.replace(right, wrong))
+        said = dvc("repro", study, FAILED)
+        after = digests(study)
+    finally:
+        (study / "params.yaml").write_text(params)
+    assert len(ran(said)) == 1
+    (told,) = [told for told in said.splitlines() if told.startswith("stages.")]
+    assert re.fullmatch(line, told)
+    assert "Traceback" not in said
+    # DVC removes the outputs of a stage before it runs it, and has them in its cache.
+    assert {"/".join(file.split("/")[:2]) for file in before.keys() ^ after.keys()} == set(loses)
+    assert after.items() < before.items()
+    assert ran(dvc("repro", study)) == []
+    assert digests(study) == before
+
+
+def test_an_experiment_with_a_misspelled_key_changes_nothing(study):
+    params = (study / "params.yaml").read_bytes()
+    assert "classify.training.lrr" in dvc("exp run -S classify.training.lrr=0.1", study, FAILED)
+    assert (study / "params.yaml").read_bytes() == params
+
+
+def test_an_image_that_was_removed_is_made_again(study):
+    before = digests(study)
+    next((study / "data/images").iterdir()).unlink()
+    assert ran(dvc("repro", study)) == ["ingest"]
+    assert digests(study) == before
 
 
 def test_a_killed_fine_tuning_and_synthesis_go_on_to_the_same_bytes(study, monkeypatch, killed_after, tmp_path):
     monkeypatch.chdir(study)
 
-    tables = "--manifest data/manifest.csv --metadata data/metadata.csv --splits data/splits --pipeline models/base"
-    what = f"params.yaml --finding nodule_mass --shots 3 --trial 0 {tables}"
+    tables = "--manifest data/manifest.csv --metadata data/metadata.csv --splits data/splits"
+    inputs = f"{tables} --checksums data/images.sha256 --pipeline models/base"
+    what = f"params.yaml --finding nodule_mass --shots 3 --trial 0 {inputs}"
     teach = f"{what} --votes data/votes.csv --boxes data/boxes.csv --out {tmp_path}/model --log {tmp_path}/log"
     with killed_after(3), pytest.raises(SystemExit, match="130"):
         run(dreambooth.dreambooth, teach.split())
@@ -150,8 +266,7 @@ def test_a_killed_fine_tuning_and_synthesis_go_on_to_the_same_bytes(study, monke
 
 def test_a_classifier_parameter_runs_classifiers_and_what_follows_only(study):
     said = dvc("exp run -S classify.training.lr=0.0007", study)
-    ran = {line.split("'")[1].split("@")[0] for line in said.splitlines() if line.startswith("Running stage")}
-    assert ran == {"classify", "validate", "compare"}
+    assert {stage.split("@")[0] for stage in ran(said)} == {"classify", "validate", "compare"}
 
 
 def test_metrics_can_be_read(study):

@@ -15,7 +15,7 @@ VIEWS = Views(rotation=5.0, shift=0.05, zoom=0.05)
 AUTOENCODER = AutoencoderTraining([8, 8, 8], 4, steps=4, batch=2, lr=1e-3, edge_weight=1.0, kl_weight=1e-6)
 DENOISER = DenoiserTraining(
     [16, 16], [False, True], text_width=8, text_layers=1, text_length=12, steps=4, batch=2, lr=1e-3,
-    box_share=0.3, caption_dropout=0.5, ema_decay=0.9,
+    box_weight=2.0, caption_dropout=0.5, ema_decay=0.9,
 )  # fmt: skip
 DREAMBOOTH = DreamBoothTraining(
     steps=4,

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +13,23 @@ from raremix.data.checksums import Checksums
 from raremix.runtime.errors import UserError
 
 
-def load(files: Iterable[str], checksums: Checksums) -> NDArray[np.uint8]:
+def load(files: Sequence[str], checksums: Checksums) -> NDArray[np.uint8]:
     """Grey images ``[n, size, size]`` in 0..255, in the order of ``files``, whose bytes are those of ``checksums``.
 
     Raises:
-        UserError: names the file that is missing, changed, can't be decoded, or has another size than the first.
+        UserError: names the file that is missing, not listed, changed, can't be decoded, or has another size than the
+            first; or there is no file.
     """
-    images = [_grey(file, checksums.get(file)) for file in files]
-    for file, image in zip(files, images, strict=True):
-        if image.shape != images[0].shape:
-            raise UserError(f"{file}: {image.shape} pixels where others have {images[0].shape}; run `dvc repro ingest`")
-    return np.stack(images)
+    if not len(files):
+        raise UserError("no image is listed where some are needed; run `dvc repro`")
+    first = _grey(files[0], checksums)
+    images = np.empty((len(files), *first.shape), np.uint8)
+    for index, file in enumerate(files):
+        image = _grey(file, checksums)
+        if image.shape != first.shape:
+            raise UserError(f"{file}: {image.shape} pixels where others have {first.shape}; run `dvc repro ingest`")
+        images[index] = image
+    return images
 
 
 def save(image: NDArray[np.uint8], file: str | Path) -> None:
@@ -39,12 +45,14 @@ def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     return tiles.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
 
 
-def _grey(file: str, sha256: str | None) -> NDArray[np.uint8]:
+def _grey(file: str, checksums: Checksums) -> NDArray[np.uint8]:
+    if file not in checksums:
+        raise UserError(f"{file}: not in the list of checksums, which spells paths as ingest was given them")
     try:
         content = Path(file).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{file}: the image is listed but missing; run `dvc repro` to make it again") from None
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if hashlib.sha256(content).hexdigest() != checksums[file]:
         raise UserError(f"{file}: not the bytes that its list of checksums has; run `dvc repro` to make it again")
     try:
         with Image.open(io.BytesIO(content)) as image:

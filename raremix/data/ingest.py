@@ -1,7 +1,6 @@
 """A data set's images to square PNGs, and what is known of them to tables."""
 
 import hashlib
-import os
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ import pandas as pd
 from raremix.data import dicom, images, labels, manifest
 from raremix.data.pixels import Fit, UnreadableError, decode_picture, fit
 from raremix.data.records import DICOM, Bad, Record
+from raremix.runtime.cores import cores
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 
@@ -56,7 +56,7 @@ def convert(
     """
     with _replaced(folder) as new:
         jobs = [Job(root / r.path, inventory[r.path], new / f"{r.image_id}.png", size) for r in records]
-        results = list(_all(jobs, workers or os.cpu_count()))
+        results = list(_all(jobs, workers or cores()))
     seen = [Seen(r, x[0] | r.facts, x[1]) for r, x in zip(records, results, strict=True) if not isinstance(x, str)]
     return seen, [Bad(r.path, x) for r, x in zip(records, results, strict=True) if isinstance(x, str)]
 

@@ -1,11 +1,11 @@
 """What lies under a data directory: every image and table with its size and hash."""
 
 import csv
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from raremix.runtime.cores import cores
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import replacing, sha256
 from raremix.runtime.progress import track
@@ -22,7 +22,7 @@ def write(root: Path, out: Path) -> None:
         UserError: ``root`` is missing or holds no image.
     """
     files = _files(root, out)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         hashes = list(track(pool.map(sha256, files), "hash files", total=len(files)))
     names = [file.relative_to(root).as_posix() for file in files]
     rows = zip(names, (file.stat().st_size for file in files), hashes, strict=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -42,10 +42,32 @@ def told_apart(positives: Array, negatives: Array) -> float:
 
 
 def real_or_synthetic(real: Array, synthetic: Array) -> float:
-    """AUC (0.5 is perfect) of a logistic probe on features ``[n, width]``, by five-fold cross-validation."""
+    """AUC (0.5 is perfect) of a logistic probe on features ``[n, width]``, by five-fold cross-validation.
+
+    NaN if there are fewer than five of either.
+    """
+    if min(len(real), len(synthetic)) < 5:
+        return float("nan")
     features = np.concatenate([real, synthetic])
     labels = np.repeat([0, 1], [len(real), len(synthetic)])
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     scores = cross_val_predict(probe, features, labels, cv=folds, method="decision_function")
     return float(roc_auc_score(labels, scores))
+
+
+def explained(told: "pd.Series[float]", predicted: Array, views: "pd.Series[str]") -> dict[str, float]:
+    """R2 of ``predicted`` against what the captions told, overall and ``within`` the view.
+
+    The second takes each view's mean from both: a near source is mostly told by the word for a bedside view. Images
+    whose caption tells nothing are left out; NaN if fewer than ten are left.
+    """
+    frame = pd.DataFrame({"told": told.to_numpy(), "predicted": predicted, "view": views.fillna("").to_numpy()})
+    frame = frame.dropna()
+    if len(frame) < 10:
+        return {"all": float("nan"), "within view": float("nan")}
+    centred = frame[["told", "predicted"]] - frame.groupby("view")[["told", "predicted"]].transform("mean")
+    return {
+        "all": float(r2_score(frame["told"], frame["predicted"])),
+        "within view": float(r2_score(centred["told"], centred["predicted"])),
+    }

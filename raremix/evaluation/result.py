@@ -1,4 +1,4 @@
-"""The result for readers: a table on the terminal, and README's results block."""
+"""The result for readers: a table on the terminal, and the blocks of figures in README and docs/study.md."""
 
 import json
 import subprocess
@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from raremix.evaluation.audited import audit_tables
 from raremix.runtime.errors import UserError
 
-OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"
 SHOWN = {
     ("minority", "ap"): "AP, minority",
     ("macro", "ap"): "AP, all",
@@ -38,33 +38,32 @@ def print_result(metrics: Path, console: Console) -> None:
         console.print(f"{metrics}/STALE.md: the committed figures are older than the code.", style="bold yellow")
 
 
-def write_block(readme: Path, metrics: Path) -> None:
-    """Put the result into ``readme``, between ``<!-- results -->`` and ``<!-- /results -->``.
+def write_blocks(page: Path, metrics: Path) -> None:
+    """Put the figures into ``page``: the result between ``<!-- results -->`` and ``<!-- /results -->``, and so on.
 
     Raises:
-        UserError: the markers are not there, or compare has not written its metrics.
+        UserError: no such markers are there, or the metrics are not.
     """
-    before, _, after = _around(readme)
-    readme.write_text(before + block(metrics) + after)
+    page.write_text(_filled(page, metrics))
 
 
-def check_block(readme: Path, metrics: Path) -> None:
-    """Nothing, if ``readme`` holds the result of ``metrics``.
+def check_blocks(page: Path, metrics: Path) -> None:
+    """Nothing, if ``page`` holds the figures of ``metrics``.
 
     Raises:
-        UserError: the block is not what the metrics say, or see ``write_block``.
+        UserError: a block is not what the metrics say, or see ``write_blocks``.
     """
-    if _around(readme)[1] != block(metrics):
-        raise UserError(f"{readme}: its results are not {metrics}'s; run: python -m stages.result --readme {readme}")
+    if _filled(page, metrics) != page.read_text():
+        raise UserError(f"{page}: its figures are not {metrics}'s; run: python -m stages.result --pages {page}")
 
 
-def block(metrics: Path) -> str:
-    """README's results block, markers included: the answer in words, and a table of the arms.
+def results(metrics: Path) -> list[str]:
+    """The lines of the results block: the answer in words, and a table of the arms.
 
     Before the first run there is a warning in their place.
     """
     if _stale(metrics) and not (metrics / "compare").is_dir():
-        return "\n".join([OPEN, *_stale(metrics), CLOSE])
+        return _stale(metrics)
     summary, answer = _read(metrics)
     arms = summary[str(answer["shots"])]
     rows = [
@@ -77,8 +76,7 @@ def block(metrics: Path) -> str:
         "the minority findings are the primary result: intervals count images and trials, the words hold after Holm's "
         "correction. Every other comparison is exploratory."
     )
-    lines = [
-        OPEN,
+    return [
         *_stale(metrics),
         f"**{answer['sentence']}**",
         "",
@@ -87,9 +85,15 @@ def block(metrics: Path) -> str:
         *rows,
         "",
         legend,
-        CLOSE,
     ]
-    return "\n".join(lines)
+
+
+def audit(metrics: Path) -> list[str]:
+    """The lines of the audit block, nothing before the first audit."""
+    return [*_stale(metrics), *(audit_tables(metrics / "audit") if (metrics / "audit").is_dir() else [])]
+
+
+BLOCKS = {"results": results, "audit": audit}
 
 
 def _terminal_table(arms: dict[str, Any], committed: dict[str, Any], answer: dict[str, Any]) -> Table:
@@ -153,11 +157,15 @@ def _stale(metrics: Path) -> list[str]:
     return [f"> **These figures are stale**: the code is ahead of the last run. {reason}", ""]
 
 
-def _around(readme: Path) -> tuple[str, str, str]:
-    """``readme`` before its block, the block with its markers, and what follows it."""
-    text = readme.read_text() if readme.is_file() else ""
-    start, end = text.find(OPEN), text.find(CLOSE)
-    if start < 0 or end < start:
-        raise UserError(f"{readme}: no {OPEN} ... {CLOSE} in it; add both markers where the results belong")
-    end += len(CLOSE)
-    return text[:start], text[start:end], text[end:]
+def _filled(page: Path, metrics: Path) -> str:
+    """The text of ``page`` with the lines that belong between its markers."""
+    text = page.read_text() if page.is_file() else ""
+    there = [name for name in BLOCKS if 0 <= text.find(f"<!-- {name} -->") < text.find(f"<!-- /{name} -->")]
+    if not there:
+        raise UserError(f"{page}: no <!-- results --> ... <!-- /results --> in it; add both where the results belong")
+    for name in there:
+        opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, _, rest = text.partition(opening)
+        _, _, after = rest.partition(closing)
+        text = before + "\n".join([opening, *BLOCKS[name](metrics), closing]) + after
+    return text

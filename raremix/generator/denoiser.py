@@ -10,7 +10,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.training_utils import EMAModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from raremix.generator.loss import box_weights, denoising_loss
+from raremix.generator.loss import denoising_loss
 from raremix.generator.tokens import token_ids
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import Precision, arithmetic, device, seeded
@@ -31,7 +31,7 @@ class DenoiserTraining:
     steps: int
     batch: int
     lr: float
-    box_share: float  # of an image's loss, to be held by the readers' boxes where there are any
+    box_weight: float  # of the error inside the readers' boxes, against 1 outside
     caption_dropout: float  # share of captions left out, for classifier-free guidance
     ema_decay: float
 
@@ -74,7 +74,8 @@ def train(
     ids, empty = token_ids(captions, tokens), token_ids([""], tokens)
     schedule, losses = noise_schedule(), Losses()
     repeat = torch.tensor(rarity(captions))
-    weights = box_weights(boxes, training.box_share)
+    weights = 1 + (training.box_weight - 1) * boxes
+    weights = weights / weights.mean((1, 2, 3), keepdim=True)
     parts = {"unet": unet, "encoder": encoder, "optimizer": optimizer, "ema": ema, "losses": losses}
     start = checkpoint.restore(**parts)
     ema.to(device())

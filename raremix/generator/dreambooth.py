@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
+from jsonargparse.typing import PositiveInt
 from numpy.typing import NDArray
 
 from raremix.data.views import Views, affine
@@ -38,12 +39,12 @@ class DreamBoothTraining:
     """How long and how hard to fine-tune."""
 
     steps: int
-    batch: int  # instances a step; as many prior images again
+    batch: PositiveInt  # instances a step; as many prior images again
     lr: float
     text_encoder: bool  # whether the text encoder learns too
     prior_weight: float
     box_share: float  # of an instance's loss, to be held by the readers' boxes
-    encoded_views: int  # augmented and encoded views an instance, made once
+    encoded_views: PositiveInt  # augmented and encoded views an instance, made once
     views: Views
     sample_every: int  # steps between sample grids; 0 for none
 
@@ -131,5 +132,5 @@ def _encoded_views(
     boxes = torch.from_numpy(instances.boxes).repeat(times, 1, 1)
     both = affine(torch.stack([images, boxes], 1), training.views, seeded("views", seed))
     latents = encode_images(pipeline.vae, both[:, 0].round().to(torch.uint8).numpy(), precision)
-    inside = torch.nn.functional.adaptive_max_pool2d(both[:, 1:], latents.shape[-1])
+    inside = torch.nn.functional.adaptive_max_pool2d((both[:, 1:] >= 0.5).float(), latents.shape[-1])
     return latents, box_weights(inside, training.box_share), list(instances.prompts) * times

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
+from jsonargparse.typing import PositiveInt
 from numpy.typing import NDArray
 
 from raremix.data.images import save
@@ -14,6 +15,7 @@ from raremix.generator.latents import decode
 from raremix.generator.latents import encode as latents_of
 from raremix.generator.tokens import encode
 from raremix.runtime.device import Precision, arithmetic, device
+from raremix.runtime.errors import UserError
 from raremix.runtime.files import replacing
 from raremix.runtime.progress import track
 
@@ -22,9 +24,9 @@ from raremix.runtime.progress import track
 class Sampling:
     """How images are drawn."""
 
-    steps: int  # of DPM-Solver++ from pure noise to the image
+    steps: PositiveInt  # of DPM-Solver++ from pure noise to the image
     guidance: float  # away from the negative prompt; 1 is none
-    batch: int
+    batch: PositiveInt
     precision: Precision
 
 
@@ -82,7 +84,7 @@ def _batch(
     pipeline.set_progress_bar_config(disable=True)
     schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
     pipeline.scheduler.set_timesteps(sampling.steps)
-    timesteps = pipeline.scheduler.timesteps[round(sampling.steps * (1 - strength)) :]
+    timesteps = pipeline.scheduler.timesteps[skipped(sampling, strength) :]
     latents = _noise(pipeline, order.seeds)
     unguided = list(order.prompts) == list(order.negative_prompts)
     with arithmetic(sampling.precision):
@@ -100,6 +102,18 @@ def _batch(
     return decode(pipeline.vae, latents, sampling.precision)
 
 
+def skipped(sampling: Sampling, strength: float) -> int:
+    """How many of the first sampling steps an edit of that ``strength`` leaves out.
+
+    Raises:
+        UserError: all of them.
+    """
+    left_out = round(sampling.steps * (1 - strength))
+    if left_out >= sampling.steps:
+        raise UserError(f"a strength of {strength:g} leaves none of {sampling.steps} sampling steps; raise either")
+    return left_out
+
+
 def _noise(pipeline: StableDiffusionPipeline, seeds: Sequence[int]) -> torch.Tensor:
     unet = pipeline.unet.config
     shape = (unet.in_channels, unet.sample_size, unet.sample_size)
@@ -111,7 +125,7 @@ def draw_all(
     order: Order,
     files: Sequence[Path],
     sampling: Sampling,
-    originals: NDArray[np.uint8],
+    originals: NDArray[np.uint8] | None,
     strength: float,
 ) -> None:
     """Draw an image into each of ``files``, batch by batch; a batch whose files are all there is not drawn again."""
@@ -120,7 +134,8 @@ def draw_all(
         part = slice(start, start + sampling.batch)
         if all(file.is_file() for file in files[part]):
             continue
-        drawn = draw(pipeline, order[part], sampling, originals[part], strength)
+        starts = None if originals is None else originals[part]
+        drawn = draw(pipeline, order[part], sampling, starts, strength)
         for image, file in zip(drawn, files[part], strict=True):
             with replacing(file) as temporary:
                 save(image, temporary)

@@ -1,8 +1,8 @@
 """Resume: a run that is killed and started again ends with the bytes of one that was not.
 
-State lives in ``scratch/<hash>``, where the hash covers the stage's name, params, inputs and the source of this package
-and of the stages, so that a state is found again by the very same computation only. DVC knows nothing of it; it goes
-when the stage is done.
+State lives in ``scratch/<hash>``, where the hash covers the stage's name, params, inputs, the kind of device and the
+source of this package and of the stages, so that a state is found again by the very same computation only. DVC knows
+nothing of it; it goes when the stage is done.
 """
 
 import hashlib
@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 
+from raremix.runtime.device import device
 from raremix.runtime.files import replacing, sha256
 
 SCRATCH = Path("scratch")
 SECONDS_BETWEEN_SAVES = 20.0
+SHARE_OF_TIME = 0.05  # that saving may take
 
 
 class Checkpoint:
@@ -25,36 +27,44 @@ class Checkpoint:
     def __init__(self, *identity: object) -> None:
         self.directory = SCRATCH / _digest(identity)
         self._file = self.directory / "state.pt"
-        self._saved = time.monotonic()
+        self._saved, self._cost = time.monotonic(), 0.0
 
     def restore(self, **parts: Any) -> int:
         """Load the saved state into ``parts`` (anything with load_state_dict); the number of steps that were done."""
         if not self._file.is_file():
             return 0
-        state = torch.load(self._file, weights_only=True)
+        state = torch.load(self._file, "cpu", weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(state[name])
         return int(state["step"])
 
     def save_if_due(self, step: int, **parts: Any) -> None:
-        """Save after ``step`` steps, unless the last time is less than some seconds ago."""
-        if time.monotonic() - self._saved >= SECONDS_BETWEEN_SAVES:
+        """Save after ``step`` steps, unless the last time is too short ago for what saving costs."""
+        if time.monotonic() - self._saved >= max(SECONDS_BETWEEN_SAVES, self._cost / SHARE_OF_TIME):
             self.save(step, **parts)
 
     def save(self, step: int, **parts: Any) -> None:
         """Save ``parts`` as they are after ``step`` steps; a kill in between leaves the older state whole."""
+        began = time.monotonic()
         with replacing(self._file) as temporary, temporary.open("wb") as file:
             torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, file)
         self._saved = time.monotonic()
+        self._cost = self._saved - began
 
     def clear(self) -> None:
-        """Forget the state: the output is written."""
+        """Forget the state: the output is written. The state goes first, lest a kill leaves it without its pictures."""
+        self._file.unlink(missing_ok=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def _digest(identity: tuple[object, ...]) -> str:
     digest, package = hashlib.sha256(), Path(__file__).parents[1]
-    for item in (*identity, *sorted(package.rglob("*.py")), *sorted((package.parent / "stages").rglob("*.py"))):
+    for item in (
+        device().type,
+        *identity,
+        *sorted(package.rglob("*.py")),
+        *sorted((package.parent / "stages").rglob("*.py")),
+    ):
         digest.update((_content(item) if isinstance(item, Path) else repr(item)).encode() + b"\x1f")
     return digest.hexdigest()[:24]
 

@@ -1,6 +1,5 @@
 """Where tensors live and in which precision they are multiplied: the only place that knows a GPU from a CPU."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Literal
@@ -8,6 +7,7 @@ from typing import Literal
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from raremix.runtime.cores import cores
 from raremix.runtime.seeds import seed_for
 
 Precision = Literal["float32", "bfloat16"]
@@ -18,8 +18,7 @@ def device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     # taskset and Slurm narrow the affinity, which macOS lacks.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(cores or 1)
+    torch.set_num_threads(cores())
     return torch.device("cpu")
 
 
