@@ -28,9 +28,9 @@ class Phantom:
 
 def acquire(data: Data, phantom: Phantom, study: Study, out: Path) -> None:
     """Render the phantom into ``out``, or leave real radiographs where they are; write ``out``/inventory.csv."""
-    check_study(study)
     if data.layout != "table":
         known(study.findings, FINDINGS, "study.findings")
+    check_study(study)
     root = Path(data.root)
     if root.resolve().is_relative_to(out.resolve()):
         raise UserError(f"{out}: holds data.root, {root}; write to another directory")

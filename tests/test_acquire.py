@@ -139,6 +139,7 @@ def test_test_part_has_its_positives_and_patients_of_its_own(raw):
         ({"shots": [5, 10, 5]}, "study.shots: '5' is there twice"),
         ({"trials": [0, 0]}, "study.trials: '0' is there twice"),
         ({"findings": ["nodule_mass", "pneumothorx"], "minority": ["nodule_mass"]}, "study.findings: .* 'pneumothorx'"),
+        ({"findings": ["nodule_mass", "pneumothorx"]}, "study.findings: unknown finding 'pneumothorx'"),
         ({"minority": ["atelectasis"]}, "study.minority: unknown finding 'atelectasis'; choose among cardiomegaly"),
         ({"arms": ["vanila"]}, "study.arms: unknown arm 'vanila'; choose among vanilla, undersample"),
         ({"shots": [10, 0]}, "study.shots: 0 is too small; give 1 or more"),

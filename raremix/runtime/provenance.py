@@ -1,0 +1,39 @@
+"""On what, when and from which commit a run was made: what a profile's committed metrics must tell."""
+
+import importlib.metadata
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from raremix.runtime.cores import cores
+
+PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "scikit-learn", "pandas", "dvc")
+
+
+def provenance(repository: Path) -> dict[str, object]:
+    """Date (UTC), commit of ``repository`` (with ``-dirty`` if tracked files differ from it), hardware, versions."""
+    described = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    commit = subprocess.run(described, cwd=repository, capture_output=True, text=True, check=True).stdout.strip()
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "commit": commit,
+        "hardware": {"cpu": _cpu(), "cores": cores(), "gpu": _gpu()},
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _gpu() -> str | None:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

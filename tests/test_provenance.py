@@ -1,0 +1,31 @@
+import json
+import subprocess
+
+import pytest
+import torch
+
+from stages.provenance import main
+
+IDENTITY = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "code.py").write_text("one\n")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run(["git", *IDENTITY, *command], check=True)
+    return tmp_path
+
+
+def test_metrics_tell_commit_hardware_and_versions(repository):
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert main(["metrics/provenance.json"]) == 0
+    told = json.loads((repository / "metrics/provenance.json").read_text())
+    assert told["commit"] == head
+    assert told["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert told["hardware"]["cores"] >= 1
+    assert (told["hardware"]["gpu"] is None) == (not torch.cuda.is_available())
+    (repository / "code.py").write_text("two\n")
+    main(["metrics/provenance.json"])
+    assert json.loads((repository / "metrics/provenance.json").read_text())["commit"] == head + "-dirty"
