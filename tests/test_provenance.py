@@ -22,10 +22,10 @@ def test_metrics_tell_commit_hardware_and_versions(repository):
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     assert main(["metrics/provenance.json"]) == 0
     told = json.loads((repository / "metrics/provenance.json").read_text())
-    assert told["commit"] == head
+    assert (told["commit"], told["changed"]) == (head, [])
     assert told["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert told["hardware"]["cores"] >= 1
     assert (told["hardware"]["gpu"] is None) == (not torch.cuda.is_available())
     (repository / "code.py").write_text("two\n")
     main(["metrics/provenance.json"])
-    assert json.loads((repository / "metrics/provenance.json").read_text())["commit"] == head + "-dirty"
+    assert json.loads((repository / "metrics/provenance.json").read_text())["changed"] == ["code.py"]

@@ -14,16 +14,21 @@ PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "scikit-learn",
 
 
 def provenance(repository: Path) -> dict[str, object]:
-    """Date (UTC), commit of ``repository`` (with ``-dirty`` if tracked files differ from it), hardware, versions."""
-    described = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    commit = subprocess.run(described, cwd=repository, capture_output=True, text=True, check=True).stdout.strip()
+    """Date (UTC), commit of ``repository`` and the tracked files that differ from it, hardware, versions."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "commit": commit,
+        "commit": _git(repository, "rev-parse", "HEAD"),
+        "changed": _git(repository, "diff", "--name-only", "HEAD").split(),
         "hardware": {"cpu": _cpu(), "cores": cores(), "gpu": _gpu()},
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=repository, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def _cpu() -> str:
