@@ -1,8 +1,19 @@
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
+import torch
+from torch import nn
 
+from raremix.data.images import save
+from raremix.data.manifest import SYNTHETIC, write_csv
 from raremix.evaluation.audit import explained, judged, real_or_synthetic, told_apart
+from raremix.generator.sample import Sampling
+from raremix.runtime.files import sha256
+from stages import audit
+from stages.sections import Study
+
+FINDINGS = ["heart", "air"]
 
 
 def test_the_judge_is_scored_per_finding_on_both_kinds_of_images():
@@ -41,3 +52,44 @@ def test_a_regressor_that_knows_the_view_alone_explains_nothing_within_it():
     assert explained(told, told.to_numpy(), view) == {"all": 1, "within view": 1}
     told[5:] = np.nan
     assert np.isnan(explained(told, np.zeros(40), view)["all"])
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """Two checkpoints' images: those with a finding are brighter in its half, and a judge that looks just there."""
+    rng = np.random.default_rng(0)
+    for column, finding in enumerate(FINDINGS):
+        rows = []
+        for index in range(12):
+            positive = index < 6
+            pixels = rng.integers(90, 110, (8, 8)).astype(np.uint8)
+            pixels[:, 4 * column : 4 * column + 4] += 60 * positive
+            file = tmp_path / f"{finding}-5-0" / f"{index}.png"
+            file.parent.mkdir(exist_ok=True)
+            save(pixels, file)
+            labels = {name: int(positive and name == finding) for name in FINDINGS}
+            rows.append(dict.fromkeys(SYNTHETIC, "") | labels | {"image_id": f"{index}", "file": str(file)})
+            rows[-1]["sha256"] = sha256(file)
+        write_csv(pd.DataFrame(rows), tmp_path / f"{finding}-5-0" / "manifest.csv")
+    judge = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2))
+    halves = torch.zeros(2, 3, 8, 8)
+    halves[0, ..., :4], halves[1, ..., 4:] = 0.01, 0.01
+    judge[1].weight.data, judge[1].bias.data = halves.reshape(2, -1), torch.zeros(2)
+    real = pd.DataFrame({"image_id": [f"r{index}" for index in range(20)], "heart": [1, 0] * 10, "air": 0})
+    seen = audit._Seen(real, real, *[rng.integers(90, 110, (20, 8, 8)).astype(np.uint8)] * 2)
+    settings = audit.Audit("resnet18", tiny.CLASSIFIER, 8, Sampling(2, 1.0, 4, "float32"))
+    return audit._drawn(settings, judge, seen, Study(FINDINGS, ["air"], ["vanilla"], [5], [0]), tmp_path, FINDINGS)
+
+
+def test_a_finding_is_drawn_in_its_own_pairs_and_not_in_the_others(drawn):
+    table = drawn[0].set_index("finding")
+    assert table["auroc"].tolist() == [1, 1]
+    assert table["images"].tolist() == [6, 6]
+    assert table["others"].between(0.2, 0.8).all()
+
+
+def test_the_probe_sees_images_with_the_finding_and_without(drawn):
+    table = drawn[1].set_index("finding")
+    assert table.loc["heart", "positives"] > 0.9
+    assert table.loc["heart", "negatives"] < 0.9
+    assert np.isnan(table.loc["air", "positives"]), "no real image has it"
