@@ -244,7 +244,7 @@ def test_a_killed_fine_tuning_and_synthesis_go_on_to_the_same_bytes(study, monke
     run(dreambooth.dreambooth, teach.split())
     assert contents(tmp_path / "model") == contents(study / "models/dreambooth" / KEY)
 
-    sampling = f"{what} --model {tmp_path}/model --log {tmp_path}/log --synthesize.batch 4"
+    sampling = f"{what} --model {tmp_path}/model --log {tmp_path}/log --synthesize.sampling.batch 4"
     run(synthesize.synthesize, f"{sampling} --out {tmp_path}/whole".split())
     draw, drawn = sample.draw, []
 
