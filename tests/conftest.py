@@ -3,8 +3,16 @@
 from contextlib import contextmanager
 
 import pytest
+import tiny
+import torch
 
+from raremix.data import captions
+from raremix.generator import autoencoder, denoiser
+from raremix.generator.base import assemble
+from raremix.generator.latents import encode
+from raremix.generator.tokens import tokenizer
 from raremix.runtime import checkpoints
+from raremix.runtime.checkpoints import Checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +41,17 @@ def killed_after(monkeypatch):
             yield
 
     return killing
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A tiny trained pipeline on disk."""
+    pixels, prompts = tiny.images(8), (tiny.PROMPTS * 3)[:8]
+    vae, _ = autoencoder.train(pixels, tiny.AUTOENCODER, "float32", Checkpoint("vae"))
+    tokens = tokenizer(captions.vocabulary(prompts), 12)
+    latents = encode(vae, pixels, "float32")
+    boxes = torch.zeros(8, 1, 4, 4)
+    unet, encoder, _ = denoiser.train(latents, boxes, prompts, tokens, tiny.DENOISER, "float32", Checkpoint("unet"))
+    path = tmp_path_factory.mktemp("models") / "base"
+    assemble(vae, unet, encoder, tokens).save_pretrained(path)
+    return path

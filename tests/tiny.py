@@ -8,8 +8,10 @@ from raremix.data.views import Views
 from raremix.generator.autoencoder import AutoencoderTraining
 from raremix.generator.denoiser import DenoiserTraining
 from raremix.generator.dreambooth import DreamBoothTraining
+from raremix.generator.sample import Sampling
 
 SIZE = 16
+SAMPLING = Sampling(3, 2.0, 2, "float32")
 PROMPTS = ["chest x-ray pa view female", "chest x-ray ap view male pacemaker", "chest x-ray pa view <calcification>"]
 VIEWS = Views(rotation=5.0, shift=0.05, zoom=0.05)
 AUTOENCODER = AutoencoderTraining([8, 8, 8], 4, steps=4, batch=2, lr=1e-3, edge_weight=1.0, kl_weight=1e-6)

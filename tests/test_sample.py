@@ -1,0 +1,91 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from raremix.generator.base import load
+from raremix.generator.latents import decode, roundtrip
+from raremix.generator.sample import Order, Sampling, draw, draw_all, plain
+from raremix.generator.tokens import encode as encode_text
+from raremix.runtime.errors import UserError
+
+
+def test_guidance_is_none_where_prompt_and_negative_prompt_agree(base):
+    pipeline, prompts, seeds = load(base), [tiny.PROMPTS[2]], [3]
+    unguided = draw(pipeline, Order(prompts, prompts, seeds), tiny.SAMPLING)
+    assert (unguided == draw(pipeline, plain(prompts, seeds), replace(tiny.SAMPLING, guidance=1.0))).all()
+
+
+@torch.no_grad()
+def test_guidance_leads_from_the_negative_prompt_to_the_prompt(base):
+    """One step of v-prediction by hand: the clean latent is alpha x - sigma v (Salimans & Ho 2022)."""
+    pipeline, (with_it, without) = load(base), tiny.PROMPTS[:2]
+    drawn = draw(pipeline, Order([with_it], [without], [3]), replace(tiny.SAMPLING, steps=1, guidance=3.0))
+    pipeline.scheduler.set_timesteps(1)
+    (step,) = pipeline.scheduler.timesteps
+    noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3))
+    v_with, v_without = (
+        pipeline.unet(noise, step, encode_text([prompt], pipeline.tokenizer, pipeline.text_encoder)).sample
+        for prompt in (with_it, without)
+    )
+    share = pipeline.scheduler.alphas_cumprod[step]
+    clean = share.sqrt() * noise - (1 - share).sqrt() * (v_without + 3 * (v_with - v_without))
+    by_hand = decode(pipeline.vae, clean, "float32")
+    assert np.abs(drawn.astype(int) - by_hand).max() <= 1
+
+
+def test_a_strength_that_leaves_no_step_is_refused(base):
+    with pytest.raises(UserError, match=r"a strength of 0\.1 leaves none of 3 sampling steps"):
+        draw(load(base), plain(tiny.PROMPTS[:1], [1]), tiny.SAMPLING, tiny.images(1), 0.1)
+
+
+def test_an_image_depends_on_its_seed_and_prompt_not_on_its_neighbours(base):
+    pipeline = load(base)
+    pipeline.set_progress_bar_config(disable=True)
+    together = draw(pipeline, plain(tiny.PROMPTS, [1, 2, 3]), tiny.SAMPLING)
+    alone = draw(pipeline, plain(tiny.PROMPTS[1:2], [2]), tiny.SAMPLING)
+    other = draw(pipeline, plain(tiny.PROMPTS[1:2], [4]), tiny.SAMPLING)
+    assert np.abs(together[1].astype(int) - alone[0]).max() <= 1
+    assert np.abs(alone[0].astype(int) - other[0]).max() > 1
+
+
+def test_a_weak_edit_stays_near_its_original_and_a_full_one_forgets_it(base):
+    pipeline, fine = load(base), Sampling(20, 2.0, 2, "float32")
+    originals = tiny.images(3, seed=5)
+    kept = roundtrip(pipeline.vae, originals, "float32").astype(float)
+    weak = draw(pipeline, plain(tiny.PROMPTS, [1, 2, 3]), fine, originals, strength=0.1)
+    full = draw(pipeline, plain(tiny.PROMPTS, [1, 2, 3]), fine, originals, strength=1.0)
+    assert np.abs(weak - kept).mean() < 0.5 * np.abs(full - kept).mean()
+    assert (full == draw(pipeline, plain(tiny.PROMPTS, [1, 2, 3]), fine)).all()
+
+
+def test_synthesis_goes_on_where_it_was_killed(base, tmp_path, monkeypatch):
+    pipeline = load(base)
+    arguments = {
+        "order": plain(tiny.PROMPTS * 2, range(6)),
+        "sampling": tiny.SAMPLING,
+        "originals": tiny.images(6),
+        "strength": 0.7,
+    }
+    whole = [tmp_path / "whole" / f"x-{index}-pos.png" for index in range(6)]
+    draw_all(pipeline, files=whole, **arguments)
+    killed = [tmp_path / "killed" / f"x-{index}-pos.png" for index in range(6)]
+    from raremix.generator import sample
+
+    calls = []
+
+    def dies(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return draw(*args)
+
+    monkeypatch.setattr(sample, "draw", dies)
+    with pytest.raises(KeyboardInterrupt):
+        draw_all(pipeline, files=killed, **arguments)
+    assert sum(file.is_file() for file in killed) == 2
+    draw_all(pipeline, files=killed, **arguments)
+    assert len(calls) == 4, "the first batch must not be drawn again"
+    assert [file.read_bytes() for file in killed] == [file.read_bytes() for file in whole]
