@@ -10,11 +10,12 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: .venv/ready ## rebuild the study on the phantom (dvc repro) and print the result
+	python -m stages.check
 	dvc repro
 	python -m stages.result
 
 smoke: .venv/ready ## the same study in miniature, for a first look
-	cd profiles/smoke && dvc repro && python -m stages.result
+	cd profiles/smoke && python -m stages.check && dvc repro && python -m stages.result
 
 test: lint ## lint, types, tests, the smoke profile through DVC
 	python -m pytest

@@ -5,13 +5,17 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+
 from raremix.data import inventory
 from raremix.data.findings import FINDINGS, known
 from raremix.data.phantom import cohort, dataset
 from raremix.runtime.cores import cores
 from raremix.runtime.errors import UserError
 from stages.cli import run
-from stages.sections import Data, Study, check_least, check_study
+from stages.sections import Data, Study
+
+LEAST_HEIGHT = 16  # pixels, below which nothing is left of a chest
 
 
 @dataclass(frozen=True)
@@ -19,18 +23,23 @@ class Phantom:
     """The embedded data set; not read for real data."""
 
     seed: int
-    train_images: int
-    test_images: int
-    test_positives: int  # at least so many of each of study.findings in the test part
+    train_images: PositiveInt
+    test_images: PositiveInt
+    test_positives: NonNegativeInt  # at least so many of each of study.findings in the test part
     height: int  # native pixels
-    enrich: float  # factor on the share of label sets with a minority finding; 1: VinDr-CXR's prevalence
+    enrich: PositiveFloat  # factor on the share of label sets with a minority finding; 1: VinDr-CXR's prevalence
+
+    def __post_init__(self) -> None:
+        if self.height < LEAST_HEIGHT:
+            raise UserError(f"params.yaml, phantom.height: {self.height} is too small; give {LEAST_HEIGHT} or more")
+        if not math.isfinite(self.enrich):
+            raise UserError(f"params.yaml, phantom.enrich: {self.enrich:g} is no factor; give a finite number")
 
 
 def acquire(data: Data, phantom: Phantom, study: Study, out: Path) -> None:
     """Render the phantom into ``out``, or leave real radiographs where they are; write ``out``/inventory.csv."""
     if data.layout != "table":
         known(study.findings, FINDINGS, "study.findings")
-    check_study(study)
     root = Path(data.root)
     if root.resolve().is_relative_to(out.resolve()):
         raise UserError(f"{out}: holds data.root, {root}; write to another directory")
@@ -43,22 +52,12 @@ def acquire(data: Data, phantom: Phantom, study: Study, out: Path) -> None:
 
 
 def _images(phantom: Phantom, study: Study, root: Path) -> list[cohort.Image]:
-    _check(phantom)
     table = cohort.enriched(cohort.tables(root), study.minority, phantom.enrich)
     cohort.check_size(table, study.minority, max(study.shots), phantom.train_images)
     train = cohort.training_part(table, phantom.seed, phantom.train_images)
     first = 1 + max(image.patient for image in train)
     test = cohort.test_part(table, phantom.seed, phantom.test_images, study.findings, phantom.test_positives, first)
     return train + test
-
-
-def _check(phantom: Phantom) -> None:
-    check_least("phantom.train_images", phantom.train_images, 1)
-    check_least("phantom.test_images", phantom.test_images, 1)
-    check_least("phantom.test_positives", phantom.test_positives, 0)
-    check_least("phantom.height", phantom.height, 16)
-    if not 0 < phantom.enrich < math.inf:
-        raise UserError(f"params.yaml, phantom.enrich: {phantom.enrich:g} is no factor; give a number above 0")
 
 
 def _clear(out: Path) -> None:

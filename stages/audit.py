@@ -5,6 +5,7 @@ autoencoder keep the finding?), findings.csv (is it in the synthetic images?), a
 DreamBooth's losses.csv.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from raremix.runtime.device import device
 from raremix.runtime.progress import track
 from raremix.runtime.seeds import seed_for
 from stages.cli import run
-from stages.sections import Study, check_study
+from stages.sections import Study
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,6 @@ def audit(
     out: Path,
 ) -> None:
     """Ask whether the findings survive the autoencoder, are drawn, and whether synthetic images can be told."""
-    check_study(study)
     rows, listed = read_manifest(manifest), read_checksums(checksums)
     part = rows["image_id"].map(read_trial(splits / f"trial{study.trials[0]}.csv").set_index("image_id")["part"])
     real, held_out = rows[part.isin(["train", "held_back"])], rows[part == "validation"]
@@ -144,12 +144,17 @@ def _drawn(
             other: told_apart(*(part[:, column] for part in scores[shots, trial, other])) for other in study.findings
         }
         own = aurocs.pop(finding)
-        drawn.append((finding, shots, trial, len(scores[shots, trial, finding][0]), own, np.mean([*aurocs.values()])))
+        drawn.append((finding, shots, trial, len(scores[shots, trial, finding][0]), own, _mean(aurocs.values())))
     key = ["finding", "shots", "trial"]
     return (
         pd.DataFrame(drawn, columns=[*key, "images", "auroc", "others"]),
         pd.DataFrame(probes, columns=[*key, "positives", "negatives"]),
     )
+
+
+def _mean(values: Collection[float]) -> float:
+    """NaN of none, as in a study of a single finding."""
+    return sum(values) / len(values) if values else float("nan")
 
 
 def _losses(study: Study, logs: Path) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser, get_loader
 from yaml import YAMLError
@@ -17,9 +17,9 @@ from raremix.runtime.files import full_disk
 Stage = Callable[..., None]
 
 
-def sections(stage: Stage) -> list[str]:
-    """Names of the params sections that ``stage`` reads: its dataclass-typed parameters."""
-    return [name for name, hint in get_type_hints(stage).items() if is_dataclass(hint)]
+def sections(stage: Stage) -> dict[str, type]:
+    """The params sections that ``stage`` reads, with their types: its dataclass-typed parameters."""
+    return {name: hint for name, hint in get_type_hints(stage).items() if is_dataclass(hint) and isinstance(hint, type)}
 
 
 def run(stage: Stage, args: Sequence[str] | None = None) -> None:
@@ -32,16 +32,16 @@ def run(stage: Stage, args: Sequence[str] | None = None) -> None:
         with full_disk("the disk"):
             stage(**_arguments(stage, name, list(sys.argv[1:] if args is None else args)))
     except (UserError, ArgumentError) as error:
-        _leave(f"{name}: {' '.join(str(error).split())}", 2)
+        leave(f"{name}: {' '.join(str(error).split())}", 2)
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        _leave(
+        leave(
             f"{name}: {error.strerror}: {error.filename or 'the disk'}; free space or mend the path, then run it again",
             2,
         )
     except KeyboardInterrupt:
-        _leave(f"{name}: stopped; run it again to go on", 130)
+        leave(f"{name}: stopped; run it again to go on", 130)
 
 
 def _arguments(stage: Stage, name: str, args: list[str]) -> dict[str, object]:
@@ -56,17 +56,37 @@ def _arguments(stage: Stage, name: str, args: list[str]) -> dict[str, object]:
     if not args or args[0].startswith("-"):
         raise UserError(f"give the params file first: python -m {name} params.yaml --flag value ...; or --help")
     file, *flags = args
-    params = _params(Path(file))
-    for section in sections(stage):
-        if section not in params:
-            raise UserError(f"{file}: section '{section}' is missing; add it (see the repository's root params.yaml)")
-        if not isinstance(params[section], dict):
-            raise UserError(f"{file}: section '{section}' is no mapping of keys; see the repository's root params.yaml")
+    params = read_params(Path(file))
+    for section, kind in sections(stage).items():
+        read_section(params, section, kind, Path(file))
     values = [f"--{section}={json.dumps(params[section])}" for section in sections(stage)]
     return parser.instantiate(parser.parse_args([*values, *flags])).as_dict()
 
 
-def _params(file: Path) -> dict[str, object]:
+def read_section(params: dict[str, object], section: str, kind: type, file: Path) -> Any:
+    """The ``section`` of ``params``, read from ``file``, as a ``kind``.
+
+    Raises:
+        UserError: it is missing, or a key or value in it is not as ``kind`` has it.
+    """
+    if section not in params:
+        raise UserError(f"{file}: section '{section}' is missing; add it (see the repository's root params.yaml)")
+    if not isinstance(params[section], dict):
+        raise UserError(f"{file}: section '{section}' is no mapping of keys; see the repository's root params.yaml")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument(f"--{section}", type=kind)
+    try:
+        return parser.instantiate(parser.parse_object({section: params[section]}))[section]
+    except ArgumentError as error:
+        raise UserError(f"{file}: {error}") from None
+
+
+def read_params(file: Path) -> dict[str, object]:
+    """The sections of a params file.
+
+    Raises:
+        UserError: there is no such file, or it is no mapping in YAML.
+    """
     if not file.is_file():
         raise UserError(f"{file}: no such params file; give its path as the first argument")
     try:
@@ -80,6 +100,6 @@ def _params(file: Path) -> dict[str, object]:
     return params
 
 
-def _leave(line: str, code: int) -> None:
+def leave(line: str, code: int) -> None:
     print(line, file=sys.stderr)
     sys.exit(code)

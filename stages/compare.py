@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jsonargparse.typing import OpenUnitInterval, PositiveInt
 from numpy.typing import NDArray
 
 from raremix.classifier.predict import predict_run
@@ -33,16 +34,34 @@ from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 from raremix.runtime.seeds import generator
 from stages.cli import run
-from stages.sections import Study, check_least, check_share, check_study
+from stages.sections import Study
+
+LEAST_RESAMPLES = 100  # fewer leave no 2.5 % quantile worth its name
 
 
 @dataclass(frozen=True)
 class Compare:
     """The analysis, fixed before the test part was touched."""
 
-    shots: int  # of the primary result
+    shots: PositiveInt  # of the primary result
     bootstrap: int  # resamples of the test images
-    level: float  # of confidence
+    level: OpenUnitInterval  # of confidence
+
+    def __post_init__(self) -> None:
+        if self.bootstrap < LEAST_RESAMPLES:
+            raise UserError(
+                f"params.yaml, compare.bootstrap: {self.bootstrap} is too small; give {LEAST_RESAMPLES} or more"
+            )
+
+
+def check_primary(study: Study, compare: Compare) -> None:
+    """Refuse a primary result at shots that are not studied.
+
+    Raises:
+        UserError: says so.
+    """
+    if compare.shots not in study.shots:
+        raise UserError(f"params.yaml, compare.shots: {compare.shots} is not one of study.shots {study.shots}")
 
 
 def compare(
@@ -69,11 +88,7 @@ def compare(
         predictions: csv file to write the test predictions to.
         out: directory to write the metrics to.
     """
-    check_study(study)
-    check_least("compare.bootstrap", compare.bootstrap, 100)
-    check_share("compare.level", compare.level)
-    if compare.shots not in study.shots:
-        raise UserError(f"params.yaml, compare.shots: {compare.shots} is not one of study.shots {study.shots}")
+    check_primary(study, compare)
     groups = families(study.findings, study.minority)
     rows = read_manifest(manifest)
     known(study.findings, findings_of(rows), "study.findings")

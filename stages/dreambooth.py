@@ -49,12 +49,16 @@ class Dreambooth:
     """DreamBooth's protocol."""
 
     instances: PositiveInt | Literal["all"]
-    lora_rank: int | None  # null fine-tunes the whole UNet
+    lora_rank: PositiveInt | None  # null fine-tunes the whole UNet
     initializers: dict[str, str]  # finding -> the finding known to the base model whose embedding its token starts from
     prior: Prior
     precision: Precision
     training: DreamBoothTraining
     sampling: Sampling  # of sample grids and generated prior images
+
+    def __post_init__(self) -> None:
+        if self.lora_rank is not None and self.training.text_encoder:
+            raise UserError("params.yaml, dreambooth.training.text_encoder: a LoRA is of the UNet alone; say false")
 
 
 def dreambooth(
@@ -73,15 +77,14 @@ def dreambooth(
     log: Path,
 ) -> None:
     """Teach the base model one finding, from the trial's shots of it."""
-    if dreambooth.lora_rank is not None and dreambooth.training.text_encoder:
-        raise UserError("params.yaml, dreambooth.training.text_encoder: a LoRA is of the UNet alone; set it to false")
     rows = read_manifest(manifest)
     known([finding], findings_of(rows), "study.findings")
     known(dreambooth.initializers, findings_of(rows), "dreambooth.initializers")
     marks = read_votes(votes, rows)
     training = training_rows(rows, read_trial(splits / f"trial{trial}.csv"), shots)
     count = None if dreambooth.instances == "all" else dreambooth.instances
-    instances = choose(training, marks, finding, trial, count)
+    marked = pd.read_csv(boxes, dtype={"image_id": str})
+    instances = choose(training, marks, marked, finding, trial, count)
     normal = ordinary(training, marks, trial, dreambooth.prior.images)
     learned_from = {
         "instance": list(instances["image_id"]),
@@ -98,7 +101,7 @@ def dreambooth(
     name = f"{finding}-{shots}-{trial}"
 
     listed = read_checksums(checksums)
-    taught = _captioned(instances, finding, described, pd.read_csv(boxes, dtype={"image_id": str}), listed)
+    taught = _captioned(instances, finding, described, marked, listed)
     prior = _prior(dreambooth, model, [described[image] for image in normal["image_id"]], normal, name, listed)
     checkpoint = Checkpoint(name, dreambooth, manifest, votes, boxes, metadata, splits, checksums, pipeline)
     grids = checkpoint.directory / "grids"  # a resumed run must not have lost those drawn before; DVC empties ``log``

@@ -8,13 +8,14 @@ metrics/ingest/summary.json.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
+from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 
 from raremix.data import ingest as room
 from raremix.data import table, vindr
 from raremix.data.checksums import write_checksums
+from raremix.data.labels import Rule
 from raremix.data.manifest import write_csv
 from raremix.data.records import read_inventory
 from raremix.runtime.errors import UserError
@@ -27,9 +28,9 @@ from stages.sections import Data
 class Ingest:
     """How images and votes are read."""
 
-    size: int  # pixels a side
-    rule: Literal["any", "majority", "unanimous"]  # of an image's readers
-    max_bad: float  # share of the images that may be set aside
+    size: PositiveInt  # pixels a side
+    rule: Rule  # of an image's readers
+    max_bad: ClosedUnitInterval  # share of the images that may be set aside
     columns: dict[str, str]  # layout table only: image_id, file, patient_id, visit, part, view, sex -> its column
     findings: dict[str, list[str]]  # layout table only: slug -> its columns, any of which makes the label
 

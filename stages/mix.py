@@ -4,27 +4,27 @@ In: data/manifest.csv, data/images.sha256, data/splits, data/synthetic (every ch
 dreambooth arms). Out: data/mix/<arm>-<shots>-<trial>.csv, and the checksums of its images; metrics/mix/balance.csv.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from jsonargparse.typing import OpenUnitInterval
 
 from raremix.data import mix as room
 from raremix.data.checksums import read_checksums, write_checksums
 from raremix.data.findings import known
 from raremix.data.manifest import findings, read_manifest, write_csv
-from raremix.data.synthetic import check_folders, read_pool
+from raremix.data.synthetic import Pool, check_folders, read_pool
 from raremix.data.trial import read_trial, training_rows
 from stages.cli import run
-from stages.sections import Study, check_share, check_study
+from stages.sections import Study
 
 
 @dataclass(frozen=True)
 class Mix:
     """How the arms are mixed."""
 
-    synthetic_share: float  # of a batch of dreambooth_balanced, between 0 and 1
+    synthetic_share: OpenUnitInterval  # of a batch of dreambooth_balanced
 
 
 def mix(
@@ -38,8 +38,6 @@ def mix(
     metrics: Path,
 ) -> None:
     """Write every arm's training set and the balance it reaches."""
-    check_study(study)
-    check_share("mix.synthetic_share", mix.synthetic_share)
     frame, of_real = read_manifest(manifest), read_checksums(checksums)
     task = known(study.findings, findings(frame), "study.findings")
     generated = any(arm in room.SYNTHETIC_ARMS for arm in study.arms)
@@ -51,7 +49,7 @@ def mix(
         for shots in study.shots:
             real = training_rows(frame, divided, shots)[["image_id", "file", *task]]
             pool = read_pool(synthetic, task, findings(frame), shots, trial, set(real["image_id"])) if generated else {}
-            listed = of_real | {file: digest for rows in pool.values() for file, digest in _digests(rows)}
+            listed = of_real | _digests(pool)
             draw = room.Draw(real, task, pool, mix.synthetic_share, shots, trial)
             for arm in study.arms:
                 rows = room.build(arm, draw)
@@ -64,8 +62,8 @@ def mix(
     print(means.to_string(float_format="%.0f".__mod__))
 
 
-def _digests(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    return zip(rows["file"], rows["sha256"], strict=True)
+def _digests(pool: Pool) -> dict[str, str]:
+    return {file: digest for rows in pool.values() for file, digest in zip(rows["file"], rows["sha256"], strict=True)}
 
 
 if __name__ == "__main__":

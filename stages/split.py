@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from jsonargparse.typing import NonNegativeInt, OpenUnitInterval
 
 from raremix.data import split as room
 from raremix.data.balance import needed
@@ -16,7 +17,7 @@ from raremix.data.findings import known
 from raremix.data.manifest import findings, read_manifest, read_votes, write_csv
 from raremix.data.trial import trains
 from stages.cli import run
-from stages.sections import Study, check_share, check_study
+from stages.sections import Study
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,13 @@ class Split:
     """How patients are divided."""
 
     seed: int
-    validation: float  # share of the patients that are not in test
-    test: float  # share of all patients, if there is no official test part
-    min_validation: int  # images of each finding of the task
+    validation: OpenUnitInterval  # share of the patients that are not in test
+    test: OpenUnitInterval  # share of all patients, if there is no official test part
+    min_validation: NonNegativeInt  # images of each finding of the task
 
 
 def split(study: Study, split: Split, manifest: Path, votes: Path, out: Path, metrics: Path) -> None:
     """Divide patients into parts, and draw every trial's few-shot images of the minority findings."""
-    check_study(study)
-    check_share("split.validation", split.validation)
-    check_share("split.test", split.test)
     frame = read_manifest(manifest)
     task = known(study.findings, findings(frame), "study.findings")
     parts = room.partition(frame, findings(frame), split.seed, split.validation, split.test)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 
 from raremix.data import captions, images
 from raremix.data.checksums import Checksums, read_checksums
@@ -22,7 +22,6 @@ from raremix.generator import tuned
 from raremix.generator.sample import Order, Sampling, draw_all, skipped
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import device
-from raremix.runtime.errors import UserError
 from raremix.runtime.files import sha256
 from raremix.runtime.seeds import generator, seed_for
 from stages.cli import run
@@ -35,9 +34,12 @@ class Synthesize:
     """How images are sampled."""
 
     least: PositiveInt  # images of each finding, where the mixes need fewer
-    strength: float  # 1 starts from pure noise; less, above 0, from a noised radiograph of the base model's corpus
+    strength: ClosedUnitInterval  # 1 starts from pure noise, less from a noised radiograph of the base model's corpus
     negative_prompt: Literal["empty", "without_finding"]  # what guidance leads away from
     sampling: Sampling
+
+    def __post_init__(self) -> None:
+        skipped(self.sampling, self.strength)
 
 
 def synthesize(
@@ -55,9 +57,6 @@ def synthesize(
     log: Path,
 ) -> None:
     """Sample pairs of images that share seed and caption: one with the finding's token, one without."""
-    if not 0 < synthesize.strength <= 1:
-        raise UserError(f"params.yaml, synthesize.strength: {synthesize.strength:g} is not above 0 and at most 1")
-    skipped(synthesize.sampling, synthesize.strength)
     rows, listed = read_manifest(manifest), read_checksums(checksums)
     name = f"{finding}-{shots}-{trial}"
     lineage = read_lineage(model)

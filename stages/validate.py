@@ -15,7 +15,7 @@ from raremix.evaluation.losses import loss_curves
 from raremix.evaluation.metrics import families, headline, score_table, summary
 from raremix.evaluation.runs import find_runs, matrices, read_predictions
 from stages.cli import run
-from stages.sections import Study, check_study
+from stages.sections import Study
 
 
 def validate(study: Study, manifest: Path, runs: Path, out: Path) -> None:
@@ -27,7 +27,6 @@ def validate(study: Study, manifest: Path, runs: Path, out: Path) -> None:
         runs: the directory of the classifiers' runs.
         out: directory to write the metrics to.
     """
-    check_study(study)
     known(study.findings, findings(read_manifest(manifest)), "study.findings")
     groups = families(study.findings, study.minority)
     tables = []

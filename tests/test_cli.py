@@ -79,7 +79,7 @@ def test_a_stage_gets_its_section_and_its_paths(kitchen):
     assert (kitchen / "bread").read_text() == "5 hot"
     run(bake, ["params.yaml", "--out", "bread", "--bake.minutes", "9"])
     assert (kitchen / "bread").read_text() == "9 hot"
-    assert sections(bake) == ["bake"]
+    assert list(sections(bake)) == ["bake"]
 
 
 def test_a_misspelled_parameter_is_named(kitchen, capsys):

@@ -207,19 +207,6 @@ def test_shots_outside_the_study_are_refused(profile):
         call(profile, analysis=replace(COMPARE, shots=20))
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"bootstrap": 99}, r"compare\.bootstrap: 99 is too small; give 100 or more"),
-        ({"level": 1.0}, r"compare\.level: 1 is not between 0 and 1"),
-        ({"level": 95.0}, r"compare\.level: 95 is not between 0 and 1"),
-    ],
-)
-def test_an_analysis_that_gives_no_interval_is_refused(tmp_path, changes, message):
-    with pytest.raises(UserError, match=message):
-        call(tmp_path, analysis=replace(COMPARE, **changes))
-
-
 def test_a_study_that_can_not_be_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"study\.minority: unknown finding 'mass'"):
         call(tmp_path, replace(STUDY, minority=["mass"]))

@@ -25,25 +25,52 @@ def votes(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def boxes(**sides: float) -> pd.DataFrame:
+    """A square box of ``nodule_mass`` by one reader for each image."""
+    rows = [(image, "nodule_mass", "R1", 0.0, 0.0, side, side) for image, side in sides.items()]
+    return pd.DataFrame(rows, columns=["image_id", "finding", "reader", "x_min", "y_min", "x_max", "y_max"])
+
+
 def test_instances_are_the_clearest():
     rows = manifest()
-    chosen = choose(rows, votes(rows), "nodule_mass", 0, 3)["image_id"].tolist()
+    same = boxes(i00=3, i03=3, i06=3)
+    chosen = choose(rows, votes(rows), same, "nodule_mass", 0, 3)["image_id"].tolist()
     assert set(chosen[:2]) == {"i03", "i06"}, "three readers, nothing else"
     assert chosen[2] == "i00", "three readers, and cardiomegaly"
 
 
+def test_the_larger_half_of_what_as_many_readers_marked_comes_first():
+    rows = manifest()
+    sizes = boxes(i00=4, i03=1, i06=3, i02=9)
+    chosen = choose(rows, votes(rows), sizes, "nodule_mass", 0, 4)["image_id"].tolist()
+    assert chosen == ["i06", "i00", "i03", "i02"], "large and alone, large, slight; then what two readers marked"
+
+
+def test_an_image_that_two_readers_marked_is_no_larger_for_it():
+    rows = manifest()
+    sizes = boxes(i00=4, i03=3, i06=5)
+    twice = pd.concat([sizes, sizes[sizes["image_id"] == "i03"].assign(reader="R2")])
+    assert set(choose(rows, votes(rows), twice, "nodule_mass", 0, 2)["image_id"]) == {"i00", "i06"}
+
+
+def test_without_boxes_instances_are_chosen_all_the_same():
+    rows = manifest()
+    chosen = choose(rows, votes(rows), boxes(), "nodule_mass", 0, 3)["image_id"].tolist()
+    assert set(chosen[:2]) == {"i03", "i06"}
+
+
 def test_ties_are_drawn_by_trial_and_repeat():
     rows = manifest()
-    draws = [tuple(choose(rows, votes(rows), "nodule_mass", trial, 6)["image_id"]) for trial in range(6)]
-    assert draws[0] == tuple(choose(rows, votes(rows), "nodule_mass", 0, 6)["image_id"])
+    draws = [tuple(choose(rows, votes(rows), boxes(), "nodule_mass", trial, 6)["image_id"]) for trial in range(6)]
+    assert draws[0] == tuple(choose(rows, votes(rows), boxes(), "nodule_mass", 0, 6)["image_id"])
     assert len(set(draws)) > 1
-    assert len(choose(rows, votes(rows), "nodule_mass", 0, None)) == 8
+    assert len(choose(rows, votes(rows), boxes(), "nodule_mass", 0, None)) == 8
 
 
 def test_too_few_instances_is_an_error_that_counts():
     rows = manifest()
     with pytest.raises(UserError, match="9 asked for, but trial 2 trains on 8 images with nodule_mass"):
-        choose(rows, votes(rows), "nodule_mass", 2, 9)
+        choose(rows, votes(rows), boxes(), "nodule_mass", 2, 9)
 
 
 def test_ordinary_images_carry_nothing_by_any_reader():
@@ -57,12 +84,12 @@ def test_ordinary_images_carry_nothing_by_any_reader():
 
 
 def test_box_masks_join_the_readers_boxes_of_one_finding():
-    boxes = pd.DataFrame(
+    drawn = pd.DataFrame(
         [("a", "nodule_mass", "R1", 1.0, 2.0, 3.0, 4.0), ("a", "nodule_mass", "R2", 2.0, 2.0, 5.0, 4.0),
          ("a", "cardiomegaly", "R1", 0.0, 0.0, 8.0, 8.0)],
         columns=["image_id", "finding", "reader", "x_min", "y_min", "x_max", "y_max"],
     )  # fmt: skip
-    masks = box_masks(boxes, pd.Series(["b", "a"]), ["nodule_mass"], 8)
+    masks = box_masks(drawn, pd.Series(["b", "a"]), ["nodule_mass"], 8)
     assert masks[0].sum() == 0
     assert masks[1].sum() == 8
     assert masks[1, 2:4, 1:5].all()

@@ -302,8 +302,6 @@ def test_the_study_may_name_every_arm_there_is():
     assert tuple(ARMS) == NAMED
 
 
-def test_unknown_arms_and_shares_are_named(stage):
+def test_an_unknown_arm_is_named(stage):
     with pytest.raises(UserError, match=r"study.arms: unknown arm 'oversampel'; choose among vanilla"):
         stage(arms=["oversampel"])
-    with pytest.raises(UserError, match=r"mix.synthetic_share: 1 is not"):
-        stage(share=1.0)

@@ -1,4 +1,5 @@
 import io
+import itertools
 import json
 import subprocess
 from pathlib import Path
@@ -34,7 +35,7 @@ def profile(tmp_path, monkeypatch):
 
 
 def printed(profile):
-    console = Console(file=io.StringIO(), width=160)
+    console = Console(file=io.StringIO(), width=80)  # what rich takes where there is no terminal
     print_result(profile / "metrics", console)
     return console.file.getvalue()
 
@@ -53,7 +54,7 @@ def test_the_table_shows_every_arm_the_answer_and_where_to_go(profile):
     assert "0.340 ± 0.010" in text
     assert "0.740 ± 0.020" in text
     assert "dreambooth_mix improves on vanilla." in text
-    assert "comparison.csv" in text
+    assert "comparison.csv" in text.replace("\n", "")
     assert "no committed figures" in text
 
 
@@ -63,10 +64,13 @@ def test_committed_figures_stand_beside_the_new_ones(profile):
     git("commit", "-qm", "first")
     write(profile / "metrics", {"vanilla": 0.11, "dreambooth_mix": 0.44, "new_arm": 0.2})
     text = printed(profile)
-    assert "0.440 ± 0.010 (0.340)" in text
-    assert "0.510 ± 0.020 (0.610)" in text
-    (line,) = [line for line in text.splitlines() if "new_arm" in line]
-    assert "(" not in line
+    lines = [line.split() for line in text.splitlines()]
+    below = {words[0]: beside for words, beside in itertools.pairwise(lines) if "±" in words}
+    assert "0.440 ± 0.010" in text
+    assert below["dreambooth_mix"] == ["(0.340)", "(0.340)", "(0.740)", "(0.740)"]
+    assert below["vanilla"] == ["(0.210)", "(0.210)", "(0.610)", "(0.610)"]
+    assert "new_arm" in below
+    assert not any("(" in word for word in below["new_arm"])
     assert "no committed figures" not in text
 
 

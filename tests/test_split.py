@@ -175,22 +175,12 @@ def test_stage_writes_trials_corpus_and_what_is_needed(stage):
         ({"findings": ["heart", "nodul"], "minority": ["heart"]}, {}, r"study.findings: unknown finding 'nodul'"),
         ({"minority": ["bone"]}, {}, r"study.minority: unknown finding 'bone'"),
         ({"shots": [2, 500]}, {}, r"study.shots: 500 images of 'nodule' asked, but \d+ train images"),
-        ({"shots": [0]}, {}, r"study.shots: 0 is too small"),
-        ({}, {"validation": 1.0}, r"split.validation: 1 is not between 0 and 1"),
-        ({}, {"test": 0.0}, r"split.test: 0 is not between 0 and 1"),
-        ({}, {"test": float("nan")}, r"split.test: nan is not"),
         ({}, {"min_validation": 400}, r"'heart' has fewer than split.min_validation = 400 .*train \d+, validation \d+"),
     ],
 )
 def test_stage_refuses_what_can_not_be(stage, study, changes, message):
     with pytest.raises(UserError, match=message):
         stage(study=study, **changes)
-
-
-def test_a_share_is_refused_before_any_table_is_read(tmp_path):
-    study = Study(TASK, TASK[2:], ["vanilla"], [2], [0])
-    with pytest.raises(UserError, match=r"split.test: 20 is not between 0 and 1; give a share"):
-        split(study, Split(0, 0.25, 20, 3), *[tmp_path / "missing"] * 4)
 
 
 def test_a_finding_without_test_image_is_refused(stage):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from jsonargparse.typing import NonNegativeFloat
 
 from raremix.data.views import Views, affine
 
@@ -12,8 +13,8 @@ class Augmentation:
     """The largest random change of geometry and grey values."""
 
     views: Views
-    brightness: float  # share of the grey range
-    contrast: float  # natural logarithm of the factor
+    brightness: NonNegativeFloat  # share of the grey range
+    contrast: NonNegativeFloat  # natural logarithm of the factor
 
 
 def augment(images: torch.Tensor, augmentation: Augmentation, random: torch.Generator) -> torch.Tensor:

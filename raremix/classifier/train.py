@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -23,11 +24,11 @@ from raremix.runtime.seeds import seed_for
 class ClassifierTraining:
     """The budget every arm gets."""
 
-    steps: int
-    batch: int
-    lr: float
-    weight_decay: float
-    ema_decay: float
+    steps: PositiveInt
+    batch: PositiveInt
+    lr: PositiveFloat
+    weight_decay: NonNegativeFloat
+    ema_decay: ClosedUnitInterval
     precision: Precision
     augmentation: Augmentation
 

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from raremix.data import dicom, images, labels, manifest
+from raremix.data.inventory import DICOM
 from raremix.data.pixels import Fit, UnreadableError, decode_picture, fit
-from raremix.data.records import DICOM, Bad, Record
+from raremix.data.records import Bad, Record
 from raremix.runtime.cores import cores
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track

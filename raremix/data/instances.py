@@ -11,10 +11,13 @@ from raremix.runtime.errors import UserError
 from raremix.runtime.seeds import generator
 
 
-def choose(training: pd.DataFrame, votes: pd.DataFrame, finding: str, trial: int, count: int | None) -> pd.DataFrame:
+def choose(
+    training: pd.DataFrame, votes: pd.DataFrame, boxes: pd.DataFrame, finding: str, trial: int, count: int | None
+) -> pd.DataFrame:
     """The ``count`` clearest of the ``training`` rows (manifest columns) that carry ``finding``; all if None.
 
-    Clear is what most readers marked, then what comes with the fewest other findings; ties are drawn by lot.
+    Clear is what most readers marked; of those, the half that they marked larger (a finding that stands alone tends to
+    be a slight one); of those, what comes with the fewest other findings. Ties are drawn by lot.
 
     Raises:
         UserError: there are fewer than ``count``.
@@ -33,8 +36,16 @@ def choose(training: pd.DataFrame, votes: pd.DataFrame, finding: str, trial: int
         },
         index=candidates.index,
     )
-    chosen = order.sort_values(["readers", "others", "lot"]).index[:count]
+    area = candidates["image_id"].map(_marked_area(boxes[boxes["finding"] == finding])).fillna(0.0)
+    order["slight"] = area < area.groupby(order["readers"]).transform("median")
+    chosen = order.sort_values(["readers", "slight", "others", "lot"]).index[:count]
     return candidates.loc[chosen]
+
+
+def _marked_area(boxes: pd.DataFrame) -> "pd.Series[float]":
+    """By image: the area that a reader who marked it put into boxes, on average, in squared pixels."""
+    area = (boxes["x_max"] - boxes["x_min"]) * (boxes["y_max"] - boxes["y_min"])
+    return area.groupby([boxes["image_id"], boxes["reader"]]).sum().groupby("image_id").mean()
 
 
 def ordinary(training: pd.DataFrame, votes: pd.DataFrame, trial: int, count: int) -> pd.DataFrame:

@@ -10,7 +10,9 @@ from raremix.runtime.errors import UserError
 from raremix.runtime.files import replacing, sha256
 from raremix.runtime.progress import track
 
-IMAGES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
+DICOM = (".dicom", ".dcm")
+PICTURES = (".png", ".jpg", ".jpeg")
+IMAGES = DICOM + PICTURES
 TABLES = (".csv",)
 COLUMNS = ("path", "size", "sha256")
 

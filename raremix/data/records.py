@@ -11,9 +11,6 @@ import pandas as pd
 
 from raremix.runtime.errors import UserError
 
-DICOM = (".dicom", ".dcm")
-PICTURES = (".png", ".jpg", ".jpeg")
-
 
 @dataclass(frozen=True)
 class Box:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from raremix.data.records import DICOM, PICTURES, Bad, Box, Record, Source, check_id, read_labels, zero_or_one
+from raremix.data.inventory import DICOM, PICTURES
+from raremix.data.records import Bad, Box, Record, Source, check_id, read_labels, zero_or_one
 from raremix.runtime.errors import UserError
 
 TABLE, BOXES = "manifest.csv", "boxes.csv"

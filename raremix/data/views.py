@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jsonargparse.typing import NonNegativeFloat
 from torch.nn import functional
 
 
@@ -11,9 +12,9 @@ from torch.nn import functional
 class Views:
     """The largest change of a view."""
 
-    rotation: float  # degrees
-    shift: float  # share of the image's side
-    zoom: float  # natural logarithm of the factor
+    rotation: NonNegativeFloat  # degrees
+    shift: NonNegativeFloat  # share of the image's side
+    zoom: NonNegativeFloat  # natural logarithm of the factor
 
 
 def affine(images: torch.Tensor, views: Views, random: torch.Generator) -> torch.Tensor:

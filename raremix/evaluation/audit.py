@@ -57,7 +57,7 @@ def real_or_synthetic(real: Array, synthetic: Array) -> float:
 
 
 def explained(told: "pd.Series[float]", predicted: Array, views: "pd.Series[str]") -> dict[str, float]:
-    """R2 of ``predicted`` against what the captions told, overall and ``within`` the view.
+    """R2 of ``predicted`` against what the captions told, over ``all`` images and ``within view``.
 
     The second takes each view's mean from both: a near source is mostly told by the word for a bedside view. Images
     whose caption tells nothing are left out; NaN if fewer than ten are left.

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -98,10 +99,11 @@ BLOCKS = {"results": results, "audit": audit}
 
 def _terminal_table(arms: dict[str, Any], committed: dict[str, Any], answer: dict[str, Any]) -> Table:
     note = "in brackets: the committed figures" if committed else "no committed figures to compare with"
-    table = Table(title=f"Test, {answer['shots']} shots, {answer['trials']} trial(s), mean ± SD", caption=note)
+    title = f"Test, {answer['shots']} shots, {answer['trials']} trial(s), mean ± SD"
+    table = Table(title=title, caption=note, box=box.SIMPLE, show_edge=False, padding=0)
     table.add_column("arm", no_wrap=True)
     for header in SHOWN.values():
-        table.add_column(header, justify="right")
+        table.add_column(header.replace(", ", ",\n"), justify="right", no_wrap=True)
     for arm, figures in arms.items():
         cells = [
             _figure(figures[family][metric]) + _beside(_get(committed, arm, family, metric)) for family, metric in SHOWN
@@ -142,7 +144,7 @@ def _figure(value: dict[str, Any]) -> str:
 
 
 def _beside(committed: dict[str, Any]) -> str:
-    return f" [dim]({committed['mean']:.3f})[/dim]" if committed and committed["mean"] is not None else ""
+    return f"\n[dim]({committed['mean']:.3f})[/dim]" if committed and committed["mean"] is not None else ""
 
 
 def _name(answer: dict[str, Any]) -> str:

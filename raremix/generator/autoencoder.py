@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.resnet import ResnetBlock2D
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from numpy.typing import NDArray
 
 from raremix.generator.latents import encode, to_rgb
@@ -27,13 +28,13 @@ HAAR = torch.tensor([[[1, 1], [1, 1]], [[1, -1], [1, -1]], [[1, 1], [-1, -1]], [
 class AutoencoderTraining:
     """Size and training of the autoencoder."""
 
-    channels: list[int]  # of each level; each but the last halves the image
-    latent_channels: int
-    steps: int
-    batch: int
-    lr: float
-    edge_weight: float  # of the loss on horizontal and vertical differences
-    kl_weight: float
+    channels: list[PositiveInt]  # of each level; each but the last halves the image
+    latent_channels: PositiveInt
+    steps: PositiveInt
+    batch: PositiveInt
+    lr: PositiveFloat
+    edge_weight: NonNegativeFloat  # of the loss on horizontal and vertical differences
+    kl_weight: NonNegativeFloat
 
 
 def train(

@@ -8,6 +8,7 @@ from itertools import chain
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.training_utils import EMAModel
+from jsonargparse.typing import ClosedUnitInterval, PositiveFloat, PositiveInt
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from raremix.generator.loss import denoising_loss
@@ -23,17 +24,17 @@ from raremix.runtime.schedule import cosine
 class DenoiserTraining:
     """Size and training of the UNet and its text encoder."""
 
-    channels: list[int]  # of each level
+    channels: list[PositiveInt]  # of each level
     attention: list[bool]  # whether the level attends to the caption
-    text_width: int
-    text_layers: int
-    text_length: int  # tokens
-    steps: int
-    batch: int
-    lr: float
-    box_weight: float  # of the error inside the readers' boxes, against 1 outside
-    caption_dropout: float  # share of captions left out, for classifier-free guidance
-    ema_decay: float
+    text_width: PositiveInt
+    text_layers: PositiveInt
+    text_length: PositiveInt  # tokens
+    steps: PositiveInt
+    batch: PositiveInt
+    lr: PositiveFloat
+    box_weight: PositiveFloat  # of the error inside the readers' boxes, against 1 outside
+    caption_dropout: ClosedUnitInterval  # share of captions left out, for classifier-free guidance
+    ema_decay: ClosedUnitInterval
 
 
 def noise_schedule() -> DDPMScheduler:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from numpy.typing import NDArray
 
 from raremix.data.views import Views, affine
@@ -38,15 +38,15 @@ class Captioned:
 class DreamBoothTraining:
     """How long and how hard to fine-tune."""
 
-    steps: int
+    steps: PositiveInt
     batch: PositiveInt  # instances a step; as many prior images again
-    lr: float
+    lr: PositiveFloat
     text_encoder: bool  # whether the text encoder learns too
-    prior_weight: float
-    box_share: float  # of an instance's loss, to be held by the readers' boxes
+    prior_weight: NonNegativeFloat
+    box_share: ClosedUnitInterval  # of an instance's loss, to be held by the readers' boxes
     encoded_views: PositiveInt  # augmented and encoded views an instance, made once
     views: Views
-    sample_every: int  # steps between sample grids; 0 for none
+    sample_every: NonNegativeInt  # steps between sample grids; 0 for none
 
 
 def fine_tune(

@@ -110,7 +110,9 @@ def skipped(sampling: Sampling, strength: float) -> int:
     """
     left_out = round(sampling.steps * (1 - strength))
     if left_out >= sampling.steps:
-        raise UserError(f"a strength of {strength:g} leaves none of {sampling.steps} sampling steps; raise either")
+        raise UserError(
+            f"params.yaml: a strength of {strength:g} leaves none of {sampling.steps} sampling steps; raise either"
+        )
     return left_out
 
 

@@ -1,0 +1,42 @@
+"""Every section of a params file, held against the stage that reads it before the first one starts.
+
+In: params.yaml, dvc.yaml beside it (it names the stages). Out: nothing, or one line that names the first mistake.
+"""
+
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from raremix.runtime.errors import UserError
+from stages.cli import Stage, leave, read_params, read_section, sections
+from stages.compare import check_primary
+
+PARAMS = Path("params.yaml")
+UNTYPED = {"code"}  # where the repository's root is; dvc.yaml alone reads it
+
+
+def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
+    """Hold ``params`` against the sections that ``stages`` read.
+
+    Raises:
+        UserError: names the section or key of ``file`` and what is wrong there.
+    """
+    kinds = {name: kind for stage in stages for name, kind in sections(stage).items()}
+    if unknown := sorted(set(params) - set(kinds) - UNTYPED):
+        raise UserError(f"{file}: no stage reads section '{unknown[0]}'; sections are {', '.join(kinds)}")
+    values: dict[str, Any] = {name: read_section(params, name, kind, file) for name, kind in kinds.items()}
+    check_primary(values["study"], values["compare"])
+
+
+def stages_of(pipeline: Path) -> list[Stage]:
+    """The entry points that the commands of a ``dvc.yaml`` name, in its order."""
+    names = dict.fromkeys(re.findall(r"-m stages\.(\w+)", pipeline.read_text(encoding="utf-8")))
+    return [getattr(import_module(f"stages.{name}"), name) for name in names]
+
+
+if __name__ == "__main__":
+    try:
+        check(read_params(PARAMS), stages_of(Path("dvc.yaml")), PARAMS)
+    except UserError as error:
+        leave(f"stages.check: {' '.join(str(error).split())}", 2)

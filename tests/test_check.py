@@ -1,0 +1,111 @@
+"""Every value of params.yaml is held against its stage before the first one starts."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from raremix.runtime.errors import UserError
+from stages.check import check, stages_of
+from stages.cli import read_params
+
+ROOT = Path(__file__).parents[1]
+FILE = Path("params.yaml")
+STAGES = stages_of(ROOT / "dvc.yaml")
+
+
+def params(**changes: object) -> dict[str, object]:
+    """The root's, with values replaced by dotted key (two underscores for a dot)."""
+    read = read_params(ROOT / "params.yaml")
+    for key, value in changes.items():
+        *sections, last = key.split("__")
+        place: object = read
+        for section in sections:
+            assert isinstance(place, dict)
+            place = place[section]
+        assert isinstance(place, dict)
+        assert last in place, key
+        place[last] = value
+    return read
+
+
+def test_every_stage_of_the_pipeline_is_held():
+    names = {stage.__name__ for stage in STAGES}
+    assert names == set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+
+
+@pytest.mark.parametrize("profile", [".", "profiles/smoke", "profiles/nih", "profiles/vindr"])
+def test_the_committed_params_pass(profile):
+    check(read_params(ROOT / profile / "params.yaml"), STAGES, FILE)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("study__shots", [10, 0], "study.shots"),
+        ("study__trials", [-1], "study.trials"),
+        ("study__arms", ["vanila"], "study.arms: unknown arm 'vanila'"),
+        ("phantom__train_images", 0, "phantom.train_images"),
+        ("phantom__test_images", 0, "phantom.test_images"),
+        ("phantom__test_positives", -1, "phantom.test_positives"),
+        ("phantom__height", 15, "phantom.height: 15 is too small; give 16 or more"),
+        ("phantom__enrich", 0.0, "phantom.enrich"),
+        ("phantom__enrich", float("nan"), "phantom.enrich"),
+        ("phantom__enrich", float("inf"), "phantom.enrich: inf is no factor"),
+        ("ingest__max_bad", 1.5, "ingest.max_bad"),
+        ("split__validation", 1.0, "split.validation"),
+        ("split__test", 20, "split.test"),
+        ("split__test", float("nan"), "split.test"),
+        ("base__autoencoder__lr", 0.0, "base.autoencoder.lr"),
+        ("base__denoiser__steps", 2.5, "base.denoiser.steps"),
+        ("base__denoiser__channels", [64, 0], "base.denoiser.channels"),
+        ("backbone__training__augmentation__contrast", -0.2, "backbone.training.augmentation.contrast"),
+        ("dreambooth__lora_rank", 4, "dreambooth.training.text_encoder: a LoRA is of the UNet alone"),
+        ("dreambooth__training__box_share", 1.2, "dreambooth.training.box_share"),
+        ("dreambooth__training__views__zoom", "wide", "dreambooth.training.views.zoom"),
+        ("synthesize__strength", 1.9, "synthesize.strength"),
+        ("synthesize__strength", 0.01, "a strength of 0.01 leaves none of 12 sampling steps"),
+        ("synthesize__negative_prompt", "none", "synthesize.negative_prompt"),
+        ("mix__synthetic_share", 1.0, "mix.synthetic_share"),
+        ("classify__training__batch", 0, "classify.training.batch"),
+        ("compare__bootstrap", 99, "compare.bootstrap: 99 is too small; give 100 or more"),
+        ("compare__level", 95, "compare.level"),
+        ("compare__shots", 20, "compare.shots: 20 is not one of study.shots [10]"),
+    ],
+)
+def test_a_value_that_can_not_be_is_named(key, value, named):
+    with pytest.raises(UserError) as refused:
+        check(params(**{key: value}), STAGES, FILE)
+    line = " ".join(str(refused.value).split())
+    assert line.startswith("params.yaml")
+    assert named in line
+
+
+def test_a_misspelled_key_of_the_last_stage_stops_the_study_before_the_first(tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    assert "bootstrap: 1000" in text
+    (tmp_path / "params.yaml").write_text(text.replace("bootstrap: 1000", "bootstrapp: 1000"))
+    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    done = subprocess.run([sys.executable, "-m", "stages.check"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("stages.check: params.yaml: ")
+    assert "'bootstrapp'" in done.stderr
+
+
+def test_a_section_that_no_stage_reads_is_named():
+    with pytest.raises(UserError, match=r"params\.yaml: no stage reads section 'clasify'"):
+        check(params() | {"clasify": {}}, STAGES, FILE)
+    without = params()
+    del without["classify"]
+    with pytest.raises(UserError, match=r"params\.yaml: section 'classify' is missing"):
+        check(without, STAGES, FILE)
+
+
+def test_make_checks_before_it_runs():
+    makefile = (ROOT / "Makefile").read_text()
+    assert "\tpython -m stages.check\n\tdvc repro\n" in makefile
+    assert "cd profiles/smoke && python -m stages.check && dvc repro" in makefile
