@@ -31,8 +31,8 @@ dependencies: .venv/ready ## write the stages' source files into dvc.yaml, copy 
 readme: .venv/ready ## write the committed figures into README and docs
 	python -m stages.result --pages README.md docs/study.md
 
-clean: ## remove the environment; DVC's cache and outputs stay
-	rm -rf .venv
+clean: ## remove the environment and the states of interrupted runs; DVC's cache and outputs stay
+	rm -rf .venv scratch profiles/*/scratch
 
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from raremix.runtime.device import Precision, arithmetic, device
 
 BATCH = 32
+PIXELS = 2**21  # of a batch at most, so that eight images of 512 pixels go through the autoencoder at once
 
 
 def to_rgb(images: NDArray[np.uint8]) -> torch.Tensor:
@@ -25,9 +26,9 @@ def to_grey(images: torch.Tensor) -> NDArray[np.uint8]:
 @torch.no_grad()
 def encode(autoencoder: AutoencoderKL, images: NDArray[np.uint8], precision: Precision) -> torch.Tensor:
     """Scaled latents ``[n, channels, size / factor, size / factor]``: the posterior's mean, on the CPU in float32."""
-    found = []
-    for start in range(0, len(images), BATCH):
-        pixels = to_rgb(images[start : start + BATCH]).to(device())
+    found, batch = [], _batch(images.shape[-1])
+    for start in range(0, len(images), batch):
+        pixels = to_rgb(images[start : start + batch]).to(device())
         with arithmetic(precision):
             found.append(autoencoder.encode(pixels).latent_dist.mean.float().cpu())
     return torch.cat(found) * autoencoder.config.scaling_factor
@@ -36,12 +37,18 @@ def encode(autoencoder: AutoencoderKL, images: NDArray[np.uint8], precision: Pre
 @torch.no_grad()
 def decode(autoencoder: AutoencoderKL, latents: torch.Tensor, precision: Precision) -> NDArray[np.uint8]:
     """Grey images ``[n, size, size]`` of scaled latents."""
-    found = []
-    for start in range(0, len(latents), BATCH):
-        batch = latents[start : start + BATCH].to(device()) / autoencoder.config.scaling_factor
+    factor = 2 ** (len(autoencoder.config.block_out_channels) - 1)
+    found, batch = [], _batch(factor * latents.shape[-1])
+    for start in range(0, len(latents), batch):
+        part = latents[start : start + batch].to(device()) / autoencoder.config.scaling_factor
         with arithmetic(precision):
-            found.append(to_grey(autoencoder.decode(batch).sample))
+            found.append(to_grey(autoencoder.decode(part).sample))
     return np.concatenate(found)
+
+
+def _batch(size: int) -> int:
+    """How many images of ``size`` pixels a side go through the autoencoder at once."""
+    return max(1, min(BATCH, PIXELS // size**2))
 
 
 def roundtrip(autoencoder: AutoencoderKL, images: NDArray[np.uint8], precision: Precision) -> NDArray[np.uint8]:
