@@ -1,0 +1,105 @@
+"""What a classifier truly reacts to, which the phantom alone can tell: the same patient, with one attribute changed.
+
+Only this module knows the truth; estimates are held against it, never made from it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from raremix.data import dicom
+from raremix.data.phantom import dicom as phantom_dicom
+from raremix.data.phantom import render
+from raremix.data.phantom.attributes import ATTRIBUTES, draw
+from raremix.data.phantom.cohort import Image
+from raremix.data.phantom.dataset import image_id, patient_id
+from raremix.data.pixels import fit
+from raremix.runtime.cores import cores
+from raremix.runtime.errors import UserError
+from raremix.runtime.progress import track
+from raremix.runtime.seeds import generator
+
+Array = NDArray[np.float64]
+ENDS = (0.16, 0.84)  # quantiles between which a continuous attribute is moved: about a standard deviation either way
+DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The phantom's seed and native height, and the side of the pictures that the classifiers see."""
+
+    seed: int
+    height: int
+    size: int
+
+
+def levels(patients: Sequence[Image], attribute: str, seed: int) -> tuple[float, float]:
+    """From where to where ``attribute`` is moved: 0 to 1, or between two quantiles of what the patients have.
+
+    Raises:
+        UserError: the phantom has no such attribute.
+    """
+    if attribute not in ATTRIBUTES:
+        raise UserError(f"params.yaml: the phantom has no attribute '{attribute}'; it has {', '.join(ATTRIBUTES)}")
+    if ATTRIBUTES[attribute].binary:
+        return 0.0, 1.0
+    low, high = np.quantile([draw(seed, one.patient, one.visit)[attribute] for one in patients], ENDS)
+    return float(low), float(high)
+
+
+def pictures(patients: Sequence[Image], changes: Sequence[Mapping[str, float]], scale: Scale) -> NDArray[np.uint8]:
+    """Each of ``patients`` rendered with each of ``changes``, as ingest sees it: ``[changes, patients, size, size]``.
+
+    An image goes through its DICOM file, as those of the data set did.
+    """
+    jobs = [(one, change) for change in changes for one in patients]
+    work = Parallel(cores(), return_as="generator", inner_max_num_threads=1)
+    done = work(delayed(_picture)(one, change, scale) for one, change in jobs)
+    images = np.stack(list(track(done, "render", total=len(jobs))))
+    return images.reshape(len(changes), len(patients), scale.size, scale.size)
+
+
+def effects(before: Array, after: Array, seed: str) -> pd.DataFrame:
+    """``effect, low, high`` by column of ``before`` and ``after [n, findings]``: the mean change in probability.
+
+    The interval is a 95 % percentile bootstrap over images.
+    """
+    change = after - before
+    rng = generator("truth", seed)
+    means = np.stack([change[rng.integers(len(change), size=len(change))].mean(axis=0) for _ in range(DRAWS)])
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    return pd.DataFrame({"effect": change.mean(axis=0), "low": low, "high": high})
+
+
+def reliability(changes: Array, seed: str, halvings: int = 100) -> float:
+    """How well effects measured on one half of the images agree with the other half's, stepped up to all images.
+
+    The mean over random halvings of Pearson's correlation over attributes and findings, after Spearman and Brown
+    (Brown 1910). ``changes [attributes, n, findings]`` are changes in probability.
+    """
+    rng, count = generator("reliability", seed), changes.shape[1]
+    found = []
+    for _ in range(halvings):
+        order = rng.permutation(count)
+        halves = [changes[:, part].mean(axis=1).ravel() for part in np.array_split(order, 2)]
+        correlation = np.corrcoef(*halves)[0, 1]
+        found.append(2 * correlation / (1 + correlation))
+    return float(np.mean(found))
+
+
+def _picture(one: Image, change: Mapping[str, float], scale: Scale) -> NDArray[np.uint8]:
+    changes: dict[str, Any] = {**one.severities, **change}
+    pixels, truth = render(one.patient, one.visit, seed=scale.seed, height=scale.height, **changes)
+    name = image_id(scale.seed, one.patient, one.visit)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"{name}.dicom"
+        phantom_dicom.write(file, pixels, truth, name, patient_id(one.patient))
+        grey, _ = dicom.decode(file.read_bytes())
+    return fit(grey, scale.size)[0]

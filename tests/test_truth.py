@@ -1,0 +1,73 @@
+"""The phantom's truth: the same pictures as the data set's, one attribute changed, and what that does."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raremix.data import dicom
+from raremix.data.phantom import cohort, dataset
+from raremix.data.phantom.attributes import draw
+from raremix.data.pixels import fit
+from raremix.diagnosis.truth import Scale, effects, levels, pictures, reliability
+from raremix.runtime.errors import UserError
+
+TABLES = Path(__file__).parents[1] / "data" / "phantom"
+SCALE = Scale(seed=5, height=48, size=32)
+
+
+TABLE = cohort.tables(TABLES)
+PATIENTS = cohort.training_part(TABLE, 5, 12)
+
+
+def test_an_unchanged_picture_is_the_data_sets_to_the_bit(tmp_path):
+    dataset.write(PATIENTS + cohort.test_part(TABLE, 5, 2, [], 0, 100), 5, 48, tmp_path, 1)
+    (again,) = pictures(PATIENTS, [{}], SCALE)
+    for patient, picture in zip(PATIENTS, again, strict=True):
+        name = dataset.image_id(5, patient.patient, patient.visit)
+        grey, _ = dicom.decode((tmp_path / "train" / f"{name}.dicom").read_bytes())
+        np.testing.assert_array_equal(picture, fit(grey, 32)[0])
+
+
+def test_pictures_come_by_change_then_by_patient():
+    whole = pictures(PATIENTS[:3], [{"tube": 0.0}, {"tube": 1.0}], SCALE)
+    assert whole.shape == (2, 3, 32, 32)
+    (alone,) = pictures(PATIENTS[1:2], [{"tube": 1.0}], SCALE)
+    np.testing.assert_array_equal(whole[1, 1], alone[0])
+    assert (whole[0] != whole[1]).any(axis=(1, 2)).all()
+
+
+def test_levels_are_quantiles_or_zero_and_one():
+    assert levels(PATIENTS, "pacemaker", 5) == (0.0, 1.0)
+    many = cohort.training_part(TABLE, 5, 400)
+    low, high = levels(many, "thickness", 5)
+    values = np.array([draw(5, one.patient, one.visit)["thickness"] for one in many])
+    assert (values < low).mean() == pytest.approx(0.16, abs=0.01)
+    assert (values > high).mean() == pytest.approx(0.16, abs=0.01)
+
+
+def test_an_unknown_attribute_is_named():
+    with pytest.raises(UserError, match="the phantom has no attribute 'thicknes'; it has male, age"):
+        levels(PATIENTS, "thicknes", 5)
+
+
+def test_effects_are_mean_changes_with_an_interval_that_covers_them():
+    rng = np.random.default_rng(0)
+    covered = []
+    for trial in range(100):
+        before = rng.uniform(0.2, 0.4, size=(40, 2))
+        after = before + rng.normal([0.1, 0.0], 0.05, size=(40, 2))
+        found = effects(before, after, str(trial))
+        np.testing.assert_allclose(found["effect"], (after - before).mean(axis=0))
+        covered.append((found["low"] < [0.1, 0.0]) & (found["high"] > [0.1, 0.0]))
+    assert 0.86 < np.mean(covered) < 0.99
+
+
+def test_reliability_is_high_for_true_effects_and_none_for_noise():
+    rng = np.random.default_rng(1)
+    true = rng.normal(size=(12, 1, 4))
+    assert reliability(true + 0.1 * rng.normal(size=(12, 64, 4)), "sure") > 0.99
+    assert abs(reliability(rng.normal(size=(12, 64, 4)), "noise")) < 0.5
+    noisy = true + 8 * rng.normal(size=(12, 64, 4))
+    expected = 1 / (1 + 8**2 / 64)
+    assert reliability(noisy, "so so") == pytest.approx(expected, abs=0.2)
