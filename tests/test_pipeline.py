@@ -94,23 +94,6 @@ def test_a_profile_runs_the_same_pipeline(profile):
     assert (profile / "dvc.yaml").read_bytes() == (ROOT / "dvc.yaml").read_bytes()
 
 
-@pytest.mark.parametrize("profile", [ROOT, *PROFILES], ids=lambda path: path.name)
-def test_a_profile_sets_every_parameter_to_a_value_of_its_type(profile):
-    """jsonargparse validates each section against the stage's dataclass; nothing is run."""
-    from jsonargparse import ArgumentParser, get_loader
-
-    params = get_loader("yaml")((profile / "params.yaml").read_text())
-    read = set()
-    for stage in PIPELINE:
-        function = entry(stage)
-        for section in sections(function):
-            parser = ArgumentParser(exit_on_error=False)
-            parser.add_argument(f"--{section}", type=function.__annotations__[section])
-            parser.parse_object({section: params[section]})
-            read.add(section)
-    assert set(params) == read | {"code"}, "a section that no stage reads, or one that is missing"
-
-
 def test_importing_a_stage_of_tables_does_not_import_torch():
     """Sixty processes start in a run: those that need no torch must not pay for it."""
     import subprocess
