@@ -71,3 +71,7 @@ def test_reliability_is_high_for_true_effects_and_none_for_noise():
     noisy = true + 8 * rng.normal(size=(12, 64, 4))
     expected = 1 / (1 + 8**2 / 64)
     assert reliability(noisy, "so so") == pytest.approx(expected, abs=0.2)
+
+
+def test_a_classifier_that_nothing_moves_has_no_reliability():
+    assert reliability(np.zeros((3, 8, 2)), "still") == 0

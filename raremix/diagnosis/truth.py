@@ -82,14 +82,15 @@ def reliability(changes: Array, seed: str, halvings: int = 100) -> float:
     """How well effects measured on one half of the images agree with the other half's, stepped up to all images.
 
     The mean over random halvings of Pearson's correlation over attributes and findings, after Spearman and Brown
-    (Brown 1910). ``changes [attributes, n, findings]`` are changes in probability.
+    (Brown 1910); 0 for a classifier that nothing moves. ``changes`` are in probability,
+    ``[attributes, n, findings]``.
     """
     rng, count = generator("reliability", seed), changes.shape[1]
     found = []
     for _ in range(halvings):
         order = rng.permutation(count)
         halves = [changes[:, part].mean(axis=1).ravel() for part in np.array_split(order, 2)]
-        correlation = np.corrcoef(*halves)[0, 1]
+        correlation = np.corrcoef(*halves)[0, 1] if all(np.ptp(half) > 0 for half in halves) else 0.0
         found.append(2 * correlation / (1 + correlation))
     return float(np.mean(found))
 
