@@ -10,14 +10,16 @@ from raremix.data.manifest import findings as findings_of
 from raremix.runtime.errors import UserError
 from raremix.runtime.seeds import generator
 
+LARGE = 0.75  # quantile of the marked areas from which a finding counts as large
+
 
 def choose(
     training: pd.DataFrame, votes: pd.DataFrame, boxes: pd.DataFrame, finding: str, trial: int, count: int | None
 ) -> pd.DataFrame:
     """The ``count`` clearest of the ``training`` rows (manifest columns) that carry ``finding``; all if None.
 
-    Clear is what most readers marked; of those, the half that they marked larger (a finding that stands alone tends to
-    be a slight one); of those, what comes with the fewest other findings. Ties are drawn by lot.
+    Clear is what most readers marked; of those, the quarter that they marked largest (a finding that stands alone tends
+    to be a slight one); of those, what comes with the fewest other findings. Ties are drawn by lot.
 
     Raises:
         UserError: there are fewer than ``count``.
@@ -37,8 +39,8 @@ def choose(
         index=candidates.index,
     )
     area = candidates["image_id"].map(_marked_area(boxes[boxes["finding"] == finding])).fillna(0.0)
-    order["slight"] = area < area.groupby(order["readers"]).transform("median")
-    chosen = order.sort_values(["readers", "slight", "others", "lot"]).index[:count]
+    order["smaller"] = area < area.groupby(order["readers"]).transform("quantile", LARGE)
+    chosen = order.sort_values(["readers", "smaller", "others", "lot"]).index[:count]
     return candidates.loc[chosen]
 
 
