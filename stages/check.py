@@ -11,6 +11,7 @@ from typing import Any
 from raremix.runtime.errors import UserError
 from stages.cli import Stage, leave, read_params, read_section, sections
 from stages.compare import check_primary
+from stages.truth import check_classifier
 
 PARAMS = Path("params.yaml")
 UNTYPED = {"code"}  # where the repository's root is; dvc.yaml alone reads it
@@ -27,6 +28,7 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
         raise UserError(f"{file}: no stage reads section '{unknown[0]}'; sections are {', '.join(kinds)}")
     values: dict[str, Any] = {name: read_section(params, name, kind, file) for name, kind in kinds.items()}
     check_primary(values["study"], values["compare"])
+    check_classifier(values["study"], values["truth"])
 
 
 def stages_of(pipeline: Path) -> list[Stage]:

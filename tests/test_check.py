@@ -72,6 +72,8 @@ def test_the_committed_params_pass(profile):
         ("classify__training__batch", 0, "classify.training.batch"),
         ("compare__bootstrap", 99, "compare.bootstrap: 99 is too small; give 100 or more"),
         ("compare__level", 95, "compare.level"),
+        ("truth__classifier", "vanilla-20-0", "truth.classifier: the study trains no 'vanilla-20-0'"),
+        ("truth__attributes", ["male", "hiccups"], "truth.attributes: the phantom has no 'hiccups'"),
         ("compare__shots", 20, "compare.shots: 20 is not one of study.shots [10]"),
     ],
 )

@@ -1,5 +1,6 @@
 """The latents of many images on disk: h and e at every sampling step, in half precision, one batch in memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from raremix.diagnosis.process import Edit, Seen, course, invert, walk, words
 from raremix.generator.latents import decode, encode
 from raremix.generator.sample import Order, Sampling
-from raremix.runtime.device import device
+from raremix.runtime.device import device, seeded
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 
@@ -94,6 +95,13 @@ def inverted(
         text = words(pipeline, order[part], 1.0, sampling.precision)
         noise.append(invert(pipeline.unet, latents, text, steps, sampling.precision, refinements).cpu())
     return torch.cat(noise)
+
+
+def noise_for(pipeline: StableDiffusionPipeline, names: Sequence[str]) -> torch.Tensor:
+    """The noise ``[n, channels, side, side]`` that an image of each name starts from."""
+    unet = pipeline.unet.config
+    shape = (unet.in_channels, unet.sample_size, unet.sample_size)
+    return torch.stack([torch.randn(shape, generator=seeded("noise", name)) for name in names])
 
 
 def likeness(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -1,0 +1,68 @@
+"""Boundaries between latents whose attributes are known, because the test planted them."""
+
+import numpy as np
+import pytest
+
+from raremix.diagnosis.boundary import check, conditional, fit
+from raremix.runtime.errors import UserError
+
+DIMENSIONS, COUNT = 400, 200
+
+
+def planted(strength: float, seed: int = 0):
+    """Latents in which the first of two attributes moves along the first axis; the second is not in them at all."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((COUNT, 2)) < 0.5).astype(int)
+    spread = np.linspace(3, 0.1, DIMENSIONS)
+    latents = rng.normal(size=(COUNT, DIMENSIONS)) * spread
+    latents[:, 0] += strength * (labels[:, 0] - 0.5)
+    return latents, labels
+
+
+def test_a_planted_attribute_is_found_and_an_absent_one_is_not():
+    latents, labels = planted(9.0)
+    found = fit(latents, labels, 20, "test", 20)
+    np.testing.assert_allclose(np.linalg.norm(found.normals, axis=1), 1)
+    assert found.auc[0] > 0.95
+    assert found.auc[0] > found.null[0]
+    assert found.normals[0, 0] > 0.9, "towards where it is present"
+    assert found.stability[0] > 0.9
+    assert found.auc[1] < found.null[1] + 0.02
+    assert found.stability[1] < found.stability[0]
+
+
+def test_the_null_holds_for_labels_without_any_boundary():
+    above = []
+    for seed in range(20):
+        latents, labels = planted(0.0, seed)
+        found = fit(latents, labels, 20, str(seed), 20)
+        above += list(found.auc > found.null)
+    assert np.mean(above) < 0.25
+
+
+def test_the_same_seed_gives_the_same_boundaries():
+    first, second = (fit(*planted(2.0), 10, "again", 3) for _ in range(2))
+    np.testing.assert_array_equal(first.normals, second.normals)
+    np.testing.assert_array_equal(first.null, second.null)
+
+
+def test_a_conditional_normal_is_orthogonal_to_the_others_and_nearest_to_its_own():
+    normals = np.linalg.qr(np.random.default_rng(0).normal(size=(30, 3)))[0].T
+    normals[2] = (normals[0] + normals[1]) / np.sqrt(2)
+    left = conditional(normals, 2, [0])
+    assert np.linalg.norm(left) == pytest.approx(1)
+    assert left @ normals[0] == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(left, normals[1], atol=1e-12)
+
+
+def test_labels_without_a_boundary_are_named():
+    labels = np.zeros((100, 2), int)
+    labels[:50, 0] = 1
+    labels[:9, 1] = 1
+    with pytest.raises(UserError, match=r"'tube' is present in 9 of 100 images; a boundary needs 10 on either side"):
+        check(labels, ["male", "tube"], 20)
+    with pytest.raises(UserError, match=r"'tube' is present in 91 of 100"):
+        check(1 - labels, ["male", "tube"], 20)
+    with pytest.raises(UserError, match=r"boundary\.components: 51 ask for 102 images or more, there are 100"):
+        check(labels, ["male", "tube"], 51)
+    check(labels[:, :1], ["male"], 50)
