@@ -11,7 +11,8 @@ FACTS = {"exposure": "exposure_index", "thickness": "body_thickness", "source_di
 
 def of_phantom(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Every attribute of the phantom for the ``rows`` of its manifest: a column each, by image_id."""
-    drawn = [draw(seed, int(patient[1:]), int(visit)) for patient, visit in zip(rows.patient_id, rows.visit, strict=True)]
+    visits = zip(rows["patient_id"], rows["visit"], strict=True)
+    drawn = [draw(seed, int(patient.removeprefix("P")), int(visit)) for patient, visit in visits]
     return pd.DataFrame(drawn, index=pd.Index(rows["image_id"]))
 
 
@@ -37,7 +38,7 @@ def present(values: pd.DataFrame, attributes: list[str]) -> pd.DataFrame:
         UserError: an attribute is known of no image.
     """
     if unknown := [name for name in attributes if name not in values or values[name].isna().all()]:
-        there = [name for name in values if values[name].notna().any()]
+        there = [str(name) for name in values if values[name].notna().any()]
         raise UserError(
             f"params.yaml, boundary.attributes: '{unknown[0]}' is known of no image; choose among {', '.join(there)}"
         )

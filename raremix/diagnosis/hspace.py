@@ -105,10 +105,10 @@ def noise_for(pipeline: StableDiffusionPipeline, names: Sequence[str]) -> torch.
 
 
 def likeness(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Peak signal-to-noise ratio in dB of each of ``images [n, size, size]`` to its other; infinite where equal."""
+    """Peak signal-to-noise ratio in dB of each of ``images [n, size, size]`` to its other, at most 100."""
     first, second = (torch.from_numpy(part).double() for part in (images, others))
     ratios = [peak_signal_noise_ratio(a, b, data_range=255.0) for a, b in zip(first, second, strict=True)]
-    return torch.stack(ratios).numpy()
+    return torch.stack(ratios).clamp(max=100.0).numpy()
 
 
 @torch.no_grad()
