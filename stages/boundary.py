@@ -20,6 +20,7 @@ from raremix.data.manifest import read_manifest, write_csv
 from raremix.diagnosis.attributes import of_headers, of_phantom, present
 from raremix.diagnosis.boundary import Boundaries, check, fit
 from raremix.diagnosis.hspace import read
+from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 from stages.cli import run
 
@@ -30,7 +31,25 @@ class Boundary:
 
     attributes: list[str]
     components: PositiveInt  # principal components that a normal is made of
-    resamples: PositiveInt  # for the null and for the stability
+    permutations: PositiveInt  # of the labels, for the null
+    resamples: PositiveInt  # of the images, for the stability
+
+    def __post_init__(self) -> None:
+        if not self.attributes or len(set(self.attributes)) < len(self.attributes):
+            raise UserError("params.yaml, boundary.attributes: name at least one, each once")
+
+
+def check_images(boundary: Boundary, images: int) -> None:
+    """Refuse more components than ``images``, latents.images, can bear.
+
+    Raises:
+        UserError: says how many images they ask for.
+    """
+    if images < 2 * boundary.components:
+        raise UserError(
+            f"params.yaml, boundary.components: {boundary.components} ask for latents.images of "
+            f"{2 * boundary.components} or more, not {images}"
+        )
 
 
 def boundary(
@@ -59,7 +78,12 @@ def boundary(
         found = []
         for step in track(range(array.shape[1]), f"boundaries in {space}"):
             flat = np.asarray(array[:, step])[used].reshape(len(used), -1).astype(np.float64)
-            found.append(fit(flat, labels.to_numpy(), boundary.components, f"{space} {step}", boundary.resamples))
+            found.append(
+                fit(
+                    flat, labels.to_numpy(), boundary.components, f"{space} {step}", boundary.permutations,
+                    boundary.resamples,
+                )
+            )  # fmt: skip
         tables += [_table(space, step, boundary.attributes, one) for step, one in enumerate(found)]
         best = found[int(np.argmax([one.auc.mean() for one in found]))].normals
         cosines.append(_cosines(space, boundary.attributes, best))

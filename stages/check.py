@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from raremix.runtime.errors import UserError
+from stages.boundary import check_images
 from stages.cli import Stage, leave, read_params, read_section, sections
 from stages.compare import check_primary
 from stages.truth import check_classifier
@@ -29,6 +30,7 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
     values: dict[str, Any] = {name: read_section(params, name, kind, file) for name, kind in kinds.items()}
     check_primary(values["study"], values["compare"])
     check_classifier(values["study"], values["truth"])
+    check_images(values["boundary"], values["latents"].images)
 
 
 def stages_of(pipeline: Path) -> list[Stage]:

@@ -33,7 +33,7 @@ SHOWN = 8  # images in a row of the picture
 class Latents:
     """How images are walked through."""
 
-    images: PositiveInt  # real ones, and as many generated ones
+    images: PositiveInt  # real ones, of a patient each, and as many generated ones
     sampling: Sampling  # of generated images; real ones are inverted at guidance 1, in as many steps
     refinements: NonNegativeInt  # of each step of the inversion
     least_decibels: PositiveFloat  # likeness below which a real image is left out
@@ -44,10 +44,11 @@ def latents(
 ) -> None:
     """Capture h and e of images that the base model draws, and of real ones walked back to noise."""
     rows, listed = read_manifest(manifest).set_index("image_id"), read_checksums(checksums)
-    corpus = captions.corpus_ids(splits / "corpus.csv")
+    # One image a patient, or what is held out later would know the patients.
+    corpus = list(rows.loc[captions.corpus_ids(splits / "corpus.csv")].groupby("patient_id").head(1).index)
     if len(corpus) < latents.images:
         raise UserError(
-            f"params.yaml, latents.images: {latents.images} asked for, the base model's corpus has {len(corpus)}"
+            f"params.yaml, latents.images: {latents.images} asked for, the corpus has {len(corpus)} patients"
         )
     chosen = sorted(generator("latents").choice(corpus, latents.images, replace=False))
     pixels = images.load(list(rows.loc[chosen, "file"]), listed)

@@ -33,7 +33,7 @@ class Truth:
 
     classifier: str  # its directory in results/classify
     attributes: list[str]  # of the phantom; fixed before anything was estimated
-    images: PositiveInt
+    patients: PositiveInt
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.attributes if name not in ATTRIBUTES]:
@@ -73,7 +73,7 @@ def truth(
         write_json(metrics / "summary.json", {"classifier": classifier.name, "reliability": None})
         return
     scale = Scale(seed + 1, height, size)
-    patients = cohort.training_part(cohort.tables(root), scale.seed, truth.images)
+    patients = cohort.test_part(cohort.tables(root), scale.seed, truth.patients, [], 0, 0)  # one visit each
     moved = {name: levels(patients, name, scale.seed) for name in truth.attributes}
     seen = pictures(patients, [{name: end} for name, ends in moved.items() for end in ends], scale)
     rows = _rows(patients)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raremix.diagnosis.boundary import check, conditional, fit
+from raremix.diagnosis.boundary import check, fit
 from raremix.runtime.errors import UserError
 
 DIMENSIONS, COUNT = 400, 300
@@ -21,7 +21,7 @@ def planted(strength: float, seed: int = 0):
 
 def test_a_planted_attribute_is_found_and_an_absent_one_is_not():
     latents, labels = planted(4.0)
-    found = fit(latents, labels, 20, "test", 20)
+    found = fit(latents, labels, 20, "test", 40, 10)
     np.testing.assert_allclose(np.linalg.norm(found.normals, axis=1), 1)
     assert found.auc[0] > 0.95
     assert found.auc[0] > found.null[0]
@@ -31,28 +31,28 @@ def test_a_planted_attribute_is_found_and_an_absent_one_is_not():
     assert found.stability[1] < found.stability[0]
 
 
+def test_a_boundary_does_not_depend_on_the_attributes_beside_it():
+    latents, labels = planted(4.0)
+    together, alone = fit(latents, labels, 20, "test", 5, 2), fit(latents, labels[:, :1], 20, "test", 5, 2)
+    assert alone.normals.shape == (1, DIMENSIONS)
+    np.testing.assert_allclose(alone.normals[0], together.normals[0], atol=1e-9)
+    np.testing.assert_allclose(alone.auc[0], together.auc[0])
+
+
 def test_the_null_holds_for_labels_without_any_boundary():
+    """One in twenty lies above the quantile; forty draws of it, and twenty pairs, are what the slack is for."""
     above = []
     for seed in range(20):
         latents, labels = planted(0.0, seed)
-        found = fit(latents, labels, 20, str(seed), 20)
+        found = fit(latents, labels, 10, str(seed), 40, 1)
         above += list(found.auc > found.null)
-    assert np.mean(above) < 0.25
+    assert np.mean(above) < 0.18
 
 
 def test_the_same_seed_gives_the_same_boundaries():
-    first, second = (fit(*planted(1.0), 10, "again", 3) for _ in range(2))
+    first, second = (fit(*planted(1.0), 10, "again", 3, 3) for _ in range(2))
     np.testing.assert_array_equal(first.normals, second.normals)
     np.testing.assert_array_equal(first.null, second.null)
-
-
-def test_a_conditional_normal_is_orthogonal_to_the_others_and_nearest_to_its_own():
-    normals = np.linalg.qr(np.random.default_rng(0).normal(size=(30, 3)))[0].T
-    normals[2] = (normals[0] + normals[1]) / np.sqrt(2)
-    left = conditional(normals, 2, [0])
-    assert np.linalg.norm(left) == pytest.approx(1)
-    assert left @ normals[0] == pytest.approx(0, abs=1e-12)
-    np.testing.assert_allclose(left, normals[1], atol=1e-12)
 
 
 def test_labels_without_a_boundary_are_named():
@@ -63,6 +63,6 @@ def test_labels_without_a_boundary_are_named():
         check(labels, ["male", "tube"], 20)
     with pytest.raises(UserError, match=r"'tube' is present in 91 of 100"):
         check(1 - labels, ["male", "tube"], 20)
-    with pytest.raises(UserError, match=r"boundary\.components: 51 ask for 102 images or more, there are 100"):
+    with pytest.raises(UserError, match=r"boundary\.components: 51 ask for 102 images or more, 100 are left"):
         check(labels, ["male", "tube"], 51)
     check(labels[:, :1], ["male"], 50)

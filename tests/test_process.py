@@ -150,6 +150,14 @@ def test_what_is_inverted_comes_back(pipeline):
     assert error(20) < error(3) < error(0), "each refinement helps"
 
 
+def test_the_last_step_ends_at_the_clean_latent_whatever_the_schedule_ends_at(pipeline, monkeypatch):
+    options = {"set_alpha_to_one": False}
+    monkeypatch.setattr(pipeline, "scheduler", DDIMScheduler.from_config(pipeline.scheduler.config, **options))
+    shares = course(pipeline, STEPS).shares
+    assert shares[-1] == 1
+    assert (shares.diff() > 0).all()
+
+
 def test_gradients_reach_the_shift(pipeline):
     shift = torch.zeros(1, 16, 2, 2, requires_grad=True)
     noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))

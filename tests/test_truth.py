@@ -10,7 +10,6 @@ from raremix.data.phantom import cohort, dataset
 from raremix.data.phantom.attributes import draw
 from raremix.data.pixels import fit
 from raremix.diagnosis.truth import Scale, effects, levels, pictures, reliability
-from raremix.runtime.errors import UserError
 
 TABLES = Path(__file__).parents[1] / "data" / "phantom"
 SCALE = Scale(seed=5, height=48, size=32)
@@ -46,11 +45,6 @@ def test_levels_are_quantiles_or_zero_and_one():
     assert (values > high).mean() == pytest.approx(0.16, abs=0.01)
 
 
-def test_an_unknown_attribute_is_named():
-    with pytest.raises(UserError, match="the phantom has no attribute 'thicknes'; it has male, age"):
-        levels(PATIENTS, "thicknes", 5)
-
-
 def test_effects_are_mean_changes_with_an_interval_that_covers_them():
     rng = np.random.default_rng(0)
     covered = []
@@ -75,3 +69,10 @@ def test_reliability_is_high_for_true_effects_and_none_for_noise():
 
 def test_a_classifier_that_nothing_moves_has_no_reliability():
     assert reliability(np.zeros((3, 8, 2)), "still") == 0
+
+
+def test_reliability_is_no_number_below_zero():
+    """Halves that contradict each other: of two effects, one is large in one patient alone."""
+    changes = np.zeros((2, 2, 1))
+    changes[0, 0], changes[1, 1] = 1.0, 1.0
+    assert reliability(changes, "contrary") == 0

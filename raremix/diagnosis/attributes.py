@@ -25,8 +25,9 @@ def of_headers(metadata: pd.DataFrame) -> pd.DataFrame:
             **{name: metadata[fact].astype(float) for name, fact in FACTS.items()},
         }
     )
-    words = metadata["devices"].fillna("").str.split("|")
-    return known.assign(**{device: words.map(lambda there, one=device: float(one in there)) for device in DEVICES})
+    words = metadata["devices"].replace("", None).str.split("|")
+    there = {device: words.map(lambda told, one=device: float(one in told), na_action="ignore") for device in DEVICES}
+    return known.assign(**there)
 
 
 def present(values: pd.DataFrame, attributes: list[str]) -> pd.DataFrame:

@@ -106,8 +106,11 @@ def noise_for(pipeline: StableDiffusionPipeline, names: Sequence[str]) -> torch.
 
 def likeness(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Peak signal-to-noise ratio in dB of each of ``images [n, size, size]`` to its other, at most 100."""
-    first, second = (torch.from_numpy(part).double() for part in (images, others))
-    ratios = [peak_signal_noise_ratio(a, b, data_range=255.0) for a, b in zip(first, second, strict=True)]
+    pairs = (
+        (torch.from_numpy(one).double(), torch.from_numpy(other).double())
+        for one, other in zip(images, others, strict=True)
+    )
+    ratios = [peak_signal_noise_ratio(one, other, data_range=255.0) for one, other in pairs]
     return torch.stack(ratios).clamp(max=100.0).numpy()
 
 

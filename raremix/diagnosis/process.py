@@ -33,7 +33,7 @@ class Course:
 
 @dataclass(frozen=True)
 class Words:
-    """What ``n`` images are drawn with; where both texts agree, or guidance is 1, the negative text is not asked."""
+    """What ``n`` images are drawn with; at a guidance of 1 the negative text is not asked."""
 
     prompt: torch.Tensor  # embeddings [n, length, width]
     negative: torch.Tensor
@@ -42,7 +42,7 @@ class Words:
     @property
     def branches(self) -> int:
         """How many predictions a step needs for an image."""
-        return 1 if self.guidance == 1 or torch.equal(self.prompt, self.negative) else 2
+        return 1 if self.guidance == 1 else 2
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,14 @@ class Edit:
 
     space: Space
     shifts: Mapping[int, torch.Tensor]  # by step: [1 or n, channels, side, side]; other steps stay as they are
-    branch: Branch = "both"  # of guidance, in h; x_t is the same for both
+    branch: Branch = "both"  # of guidance, in h; without guidance there is the prompt's alone
     asymmetric: bool = True  # in h: shift the predicted image alone (Kwon et al. 2023, equation 5), not the noise
 
 
 def course(pipeline: StableDiffusionPipeline, steps: int) -> Course:
     """DDIM's course of ``steps`` through the pipeline's own noise schedule."""
-    schedule = DDIMScheduler.from_config(pipeline.scheduler.config)
+    # Stable Diffusion's own schedule ends a hair before the clean latent; spaced to timestep 0, it ends there twice.
+    schedule = DDIMScheduler.from_config(pipeline.scheduler.config, set_alpha_to_one=True)
     schedule.set_timesteps(steps)
     timesteps = schedule.timesteps.tolist()
     shares = torch.cat([schedule.alphas_cumprod[timesteps], schedule.final_alpha_cumprod[None]])
@@ -114,7 +115,7 @@ def invert(
     words: Words,
     course: Course,
     precision: Precision,
-    refinements: int = 3,
+    refinements: int,
 ) -> torch.Tensor:
     """The noise from which ``walk`` returns to the clean ``latents``; give ``words`` a guidance of 1.
 

@@ -22,7 +22,6 @@ from raremix.data.phantom.cohort import Image
 from raremix.data.phantom.dataset import image_id, patient_id
 from raremix.data.pixels import fit
 from raremix.runtime.cores import cores
-from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 from raremix.runtime.seeds import generator
 
@@ -41,13 +40,7 @@ class Scale:
 
 
 def levels(patients: Sequence[Image], attribute: str, seed: int) -> tuple[float, float]:
-    """From where to where ``attribute`` is moved: 0 to 1, or between two quantiles of what the patients have.
-
-    Raises:
-        UserError: the phantom has no such attribute.
-    """
-    if attribute not in ATTRIBUTES:
-        raise UserError(f"params.yaml: the phantom has no attribute '{attribute}'; it has {', '.join(ATTRIBUTES)}")
+    """From where to where ``attribute`` is moved: 0 to 1, or between two quantiles of what the patients have."""
     if ATTRIBUTES[attribute].binary:
         return 0.0, 1.0
     low, high = np.quantile([draw(seed, one.patient, one.visit)[attribute] for one in patients], ENDS)
@@ -81,8 +74,8 @@ def effects(before: Array, after: Array, seed: str) -> pd.DataFrame:
 def reliability(changes: Array, seed: str, halvings: int = 100) -> float:
     """How well effects measured on one half of the images agree with the other half's, stepped up to all images.
 
-    The mean over random halvings of Pearson's correlation over attributes and findings, after Spearman and Brown
-    (Brown 1910); 0 for a classifier that nothing moves. ``changes`` are in probability,
+    Pearson's correlation over attributes and findings, averaged over random halvings, stepped up after Spearman and
+    Brown (Brown 1910); not below 0, and 0 for a classifier that nothing moves. ``changes`` are in probability,
     ``[attributes, n, findings]``.
     """
     rng, count = generator("reliability", seed), changes.shape[1]
@@ -90,9 +83,9 @@ def reliability(changes: Array, seed: str, halvings: int = 100) -> float:
     for _ in range(halvings):
         order = rng.permutation(count)
         halves = [changes[:, part].mean(axis=1).ravel() for part in np.array_split(order, 2)]
-        correlation = np.corrcoef(*halves)[0, 1] if all(np.ptp(half) > 0 for half in halves) else 0.0
-        found.append(2 * correlation / (1 + correlation))
-    return float(np.mean(found))
+        found.append(np.corrcoef(*halves)[0, 1] if all(np.ptp(half) > 0 for half in halves) else 0.0)
+    correlation = max(float(np.mean(found)), 0.0)
+    return 2 * correlation / (1 + correlation)
 
 
 def _picture(one: Image, change: Mapping[str, float], scale: Scale) -> NDArray[np.uint8]:
