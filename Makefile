@@ -9,13 +9,12 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-repro: .venv/ready ## rebuild the study on the phantom (dvc repro) and print the result
-	python -m stages.check
+repro: .venv/checked ## rebuild the study on the phantom (dvc repro) and print the result
 	dvc repro
 	python -m stages.result
 
-smoke: .venv/ready ## the same study in miniature, for a first look
-	cd profiles/smoke && python -m stages.check && dvc repro && python -m stages.result
+smoke: .venv/checked-smoke ## the same study in miniature, for a first look
+	cd profiles/smoke && dvc repro && python -m stages.result
 
 test: lint ## lint, types, tests, the smoke profile through DVC
 	python -m pytest
@@ -38,4 +37,13 @@ clean: ## remove the environment and the states of interrupted runs; DVC's cache
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Held against every stage once, then again when it changed.
+.venv/checked: params.yaml dvc.yaml $(wildcard stages/*.py) | .venv/ready
+	python -m stages.check
+	touch $@
+
+.venv/checked-smoke: profiles/smoke/params.yaml dvc.yaml $(wildcard stages/*.py) | .venv/ready
+	cd profiles/smoke && python -m stages.check
 	touch $@

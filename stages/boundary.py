@@ -11,15 +11,14 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from jsonargparse.typing import PositiveInt
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
 from raremix.data.captions import read_metadata
 from raremix.data.manifest import read_manifest, write_csv
 from raremix.diagnosis.attributes import of_headers, of_phantom, present
 from raremix.diagnosis.boundary import Boundaries, check, fit
-from raremix.diagnosis.hspace import read
+from raremix.diagnosis.stored import read
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 from stages.cli import run
@@ -88,7 +87,7 @@ def boundary(
         best = found[int(np.argmax([one.auc.mean() for one in found]))].normals
         cosines.append(_cosines(space, boundary.attributes, best))
         normals = np.stack([one.normals for one in found]).reshape(len(found), -1, *array.shape[2:])
-        save_file({"normals": torch.from_numpy(normals.astype(np.float32))}, out / f"{space}.safetensors")
+        save_file({"normals": normals.astype(np.float32)}, out / f"{space}.safetensors")
     write_csv(pd.concat(tables), metrics / "boundaries.csv", "%.4f")
     write_csv(pd.concat(cosines), metrics / "cosines.csv", "%.3f")
 

@@ -1,5 +1,6 @@
 """Every value of params.yaml is held against its stage before the first one starts."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,7 +112,9 @@ def test_a_section_that_no_stage_reads_is_named():
         check(without, STAGES, FILE)
 
 
-def test_make_checks_before_it_runs():
+@pytest.mark.parametrize(("target", "checked"), [("repro", ".venv/checked"), ("smoke", ".venv/checked-smoke")])
+def test_make_checks_params_before_it_runs_and_again_when_they_change(target, checked):
     makefile = (ROOT / "Makefile").read_text()
-    assert "\tpython -m stages.check\n\tdvc repro\n" in makefile
-    assert "cd profiles/smoke && python -m stages.check && dvc repro" in makefile
+    assert f"\n{target}: {checked} ##" in makefile
+    (rule,) = re.findall(rf"^{re.escape(checked)}: (.*)\n(.*stages\.check)$", makefile, re.MULTILINE)
+    assert "params.yaml dvc.yaml $(wildcard stages/*.py)" in rule[0]

@@ -7,7 +7,8 @@ import pytest
 import tiny
 import torch
 
-from raremix.diagnosis.hspace import capture, drawn, inverted, likeness, read
+from raremix.diagnosis.hspace import capture, drawn, inverted, likeness
+from raremix.diagnosis.stored import read
 from raremix.diagnosis.process import Edit, course, walk, words
 from raremix.generator.base import load
 from raremix.generator.latents import roundtrip

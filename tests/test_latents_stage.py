@@ -10,7 +10,7 @@ import tiny
 from raremix.data.checksums import write_checksums
 from raremix.data.images import save
 from raremix.data.manifest import FIXED
-from raremix.diagnosis.hspace import read
+from raremix.diagnosis.stored import read
 from raremix.generator.sample import Sampling
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import sha256

@@ -1,7 +1,6 @@
 """The latents of many images on disk: h and e at every sampling step, in half precision, one batch in memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,27 +8,13 @@ import torch
 from diffusers import StableDiffusionPipeline
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from raremix.diagnosis.process import Edit, Seen, course, invert, walk, words
+from raremix.diagnosis.stored import FILES
 from raremix.generator.latents import decode, encode
 from raremix.generator.sample import Order, Sampling
 from raremix.runtime.device import device, seeded
-from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
-
-FILES = ("h.npy", "e.npy")
-
-
-@dataclass(frozen=True)
-class Latents:
-    """Memory-mapped float16 arrays: ``h [n, steps, branches, channels, side, side]``, ``e [n, steps, channels, ...]``.
-
-    Step 0 is the noisiest; of two branches, the negative text's is the first.
-    """
-
-    h: NDArray[np.float16]
-    e: NDArray[np.float16]
 
 
 def drawn(
@@ -68,18 +53,6 @@ def capture(
     return np.concatenate(images)
 
 
-def read(folder: Path) -> Latents:
-    """What ``capture`` wrote to ``folder``.
-
-    Raises:
-        UserError: it holds no latents.
-    """
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / name}: no such latents; run `dvc repro latents`")
-    return Latents(*(np.load(folder / name, mmap_mode="r") for name in FILES))
-
-
 def inverted(
     pipeline: StableDiffusionPipeline,
     images: NDArray[np.uint8],
@@ -106,12 +79,9 @@ def noise_for(pipeline: StableDiffusionPipeline, names: Sequence[str]) -> torch.
 
 def likeness(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Peak signal-to-noise ratio in dB of each of ``images [n, size, size]`` to its other, at most 100."""
-    pairs = (
-        (torch.from_numpy(one).double(), torch.from_numpy(other).double())
-        for one, other in zip(images, others, strict=True)
-    )
-    ratios = [peak_signal_noise_ratio(one, other, data_range=255.0) for one, other in pairs]
-    return torch.stack(ratios).clamp(max=100.0).numpy()
+    errors = ((images.astype(np.float64) - others) ** 2).mean(axis=(1, 2))
+    with np.errstate(divide="ignore"):
+        return np.minimum(10 * np.log10(255**2 / errors), 100.0)
 
 
 @torch.no_grad()
