@@ -76,7 +76,9 @@ def check(entries: Sequence[Entry], count: int, findings: Sequence[str], where: 
     for number, entry in enumerate(entries, 1):
         here = f"{where}, attribute {number}"
         if not _NAME.fullmatch(entry.attribute) or not _sized(entry.attribute):
-            raise UserError(f"{here}: {entry.attribute[:60]!r} is no name of a-z, 0-9 and _ up to {LONGEST} characters")
+            raise UserError(
+                f"{here}: '{short(entry.attribute)}' is no name of a-z, 0-9 and _ up to {LONGEST} characters"
+            )
         _check_label(entry.attribute, findings, here)
         check_phrase(entry.phrase, findings, here)
         if not entry.reason.strip() or not entry.reason.isprintable() or len(entry.reason) > LONGEST_REASON:
@@ -94,7 +96,7 @@ def check_phrase(phrase: str, findings: Sequence[str], where: str) -> None:
     """
     if not _PHRASE.fullmatch(phrase) or not _sized(phrase):
         raise UserError(
-            f"{where}: {phrase[:60]!r} is no phrase of a-z, 0-9, space, hyphen, slash and apostrophe up to {LONGEST} "
+            f"{where}: '{short(phrase)}' is no phrase of a-z, 0-9, space, hyphen, slash and apostrophe up to {LONGEST} "
             "characters, a letter among them"
         )
     _check_label(phrase, findings, where)
@@ -131,7 +133,13 @@ def first(error: ValidationError) -> str:
     """The first fault that ``error`` found, in one line."""
     fault = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, fault["loc"]))
-    return f"{place}: {fault['msg']}" if place else fault["msg"]
+    return short(f"{place}: {fault['msg']}" if place else fault["msg"])
+
+
+def short(text: str) -> str:
+    """What of another's ``text`` goes into one line: its beginning, without control characters."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return line[:160]
 
 
 def write(path: Path, found: Discovered) -> None:

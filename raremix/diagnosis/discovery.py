@@ -8,7 +8,7 @@ from httpx2 import URL, InvalidURL
 from openai import APIConnectionError, APIStatusError, APITimeoutError, AuthenticationError, OpenAI, OpenAIError
 from pydantic import BaseModel, Field, ValidationError
 
-from raremix.diagnosis.discovered import LONGEST, LONGEST_REASON, Answer, Entry, check, first
+from raremix.diagnosis.discovered import LONGEST, LONGEST_REASON, Answer, Entry, check, first, short
 from raremix.runtime.errors import UserError
 
 OPENAI = "https://api.openai.com/v1"
@@ -136,7 +136,7 @@ def _why(error: OpenAIError, endpoint: Endpoint) -> str:
         said = str(body).replace(endpoint.key, "***") if len(endpoint.key) >= SECRET else str(body)
         passing = error.status_code in (408, 409, 429) or error.status_code >= 500
         remedy = f"{tried}; ask later" if passing else "so see that RAREMIX_MODEL and OPENAI_BASE_URL are right"
-        return f"{host}: replied {error.status_code} ({_short(said)}), {remedy}"
+        return f"{host}: replied {error.status_code} ({short(said) or 'no word'}), {remedy}"
     return f"{host}: the client failed ({type(error).__name__}); see that the OPENAI_ variables are right"
 
 
@@ -153,18 +153,13 @@ def entries_of(reply: Reply, count: int, findings: Sequence[str], model: str) ->
     if choice.finish_reason == "length":
         raise UserError(f"{who}: was cut short; lower attributes.count or let the endpoint answer longer")
     if choice.message.refusal or choice.finish_reason == "content_filter":
-        raise UserError(f"{who}: it refuses ({_short(choice.message.refusal or text)}); ask another model")
+        raise UserError(f"{who}: it refuses ({short(choice.message.refusal or text) or 'no word'}); ask another model")
     begin, end = text.find("{"), text.rfind("}") + 1
     if begin < 0 or end <= begin:
-        raise UserError(f"{who}: holds no JSON ({_short(text)}); ask again or another model")
+        raise UserError(f"{who}: holds no JSON ({short(text) or 'no word'}); ask again or another model")
     try:
         answer = Answer.model_validate_json(text[begin:end])
     except ValidationError as error:
         raise UserError(f"{who}: {first(error)}; ask again or another model") from None
     check(answer.attributes, count, findings, who)
     return answer.attributes
-
-
-def _short(text: str) -> str:
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
-    return line[:160].strip() or "no word"
