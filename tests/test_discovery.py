@@ -1,5 +1,6 @@
 """A language model is asked over HTTP; whatever it answers, the key stays secret and the old list stays whole."""
 
+import errno
 import json
 import os
 import subprocess
@@ -192,6 +193,17 @@ def test_what_fails_is_one_line(refused, server, reply, line):
 def test_an_endpoint_that_hangs_is_given_up(refused, server):
     server.replies = ["hang"]
     assert "no reply within 0.1 seconds after up to 0 retries" in refused("--timeout=0.1", "--retries=0")
+
+
+def test_a_disk_that_fills_up_meanwhile_leaves_the_old_list(refused, server, monkeypatch):
+    server.replies = [completion(GOOD)]
+
+    def half(path, text, **_):
+        path.write_bytes(text[:100].encode())
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", half)
+    assert "No space left on device" in refused()
 
 
 def test_an_endpoint_that_is_not_there_is_named(refused, server, monkeypatch):

@@ -119,7 +119,7 @@ def ask(endpoint: Endpoint, prompt: str) -> Reply:
         return Reply.model_validate_json(text)
     except ValidationError as error:
         raise UserError(
-            f"{endpoint.host}: its reply is no chat completion ({first(error)}); does OPENAI_BASE_URL end as it should?"
+            f"{endpoint.host}: its reply is no chat completion ({first(error)}); is OPENAI_BASE_URL whole, with /v1?"
         ) from None
 
 
