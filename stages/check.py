@@ -1,6 +1,7 @@
 """Every section of a params file, held against the stage that reads it before the first one starts.
 
-In: params.yaml, dvc.yaml beside it (it names the stages). Out: nothing, or one line that names the first mistake.
+In: params.yaml, dvc.yaml beside it (it names the stages), the list of attributes. Out: nothing, or one line that names
+the first mistake.
 """
 
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from raremix.runtime.errors import UserError
+from stages.attributes import table
 from stages.boundary import check_images
 from stages.cli import Stage, leave, read_params, read_section, sections
 from stages.compare import check_primary
@@ -31,6 +33,7 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
     check_primary(values["study"], values["compare"])
     check_classifier(values["study"], values["truth"])
     check_images(values["boundary"], values["latents"].images)
+    table(values["attributes"], values["study"], values["data"].layout)
 
 
 def stages_of(pipeline: Path) -> list[Stage]:

@@ -38,8 +38,9 @@ def test_every_stage_of_the_pipeline_is_held():
 
 
 @pytest.mark.parametrize("profile", [".", "profiles/smoke", "profiles/nih", "profiles/vindr"])
-def test_the_committed_params_pass(profile):
-    check(read_params(ROOT / profile / "params.yaml"), STAGES, FILE)
+def test_the_committed_params_pass(profile, monkeypatch):
+    monkeypatch.chdir(ROOT / profile)
+    check(read_params(FILE), STAGES, FILE)
 
 
 @pytest.mark.parametrize(
@@ -79,10 +80,13 @@ def test_the_committed_params_pass(profile):
         ("latents__least_decibels", 0.0, "latents.least_decibels"),
         ("truth__classifier", "vanilla-20-0", "truth.classifier: the study trains no 'vanilla-20-0'"),
         ("truth__attributes", ["male", "hiccups"], "truth.attributes: the phantom has no 'hiccups'"),
+        ("attributes__nonsense", [], "attributes.nonsense: is empty"),
+        ("attributes__count", 21, "attributes.count: data/attributes/chest_xray.json answers for '20'; ask again"),
         ("compare__shots", 20, "compare.shots: 20 is not one of study.shots [10]"),
     ],
 )
-def test_a_value_that_can_not_be_is_named(key, value, named):
+def test_a_value_that_can_not_be_is_named(key, value, named, monkeypatch):
+    monkeypatch.chdir(ROOT)
     with pytest.raises(UserError) as refused:
         check(params(**{key: value}), STAGES, FILE)
     line = " ".join(str(refused.value).split())

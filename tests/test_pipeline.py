@@ -105,6 +105,6 @@ def test_importing_a_stage_of_tables_does_not_import_torch():
     import subprocess
     import sys
 
-    names = ["acquire", "ingest", "split", "mix", "validate"]
+    names = ["acquire", "ingest", "split", "mix", "validate", "attributes"]
     code = "import sys\n" + "\n".join(f"import stages.{name}" for name in names) + "\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
