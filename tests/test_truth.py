@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from raremix.data import dicom
-from raremix.data.phantom import cohort, dataset
+from raremix.data.phantom import cohort, dataset, mask, render
 from raremix.data.phantom.attributes import draw
 from raremix.data.pixels import fit
-from raremix.diagnosis.truth import Scale, effects, levels, pictures, reliability
+from raremix.diagnosis.truth import Scale, effects, lesion_masks, levels, pictures, reliability
 
 TABLES = Path(__file__).parents[1] / "data" / "phantom"
 SCALE = Scale(seed=5, height=48, size=32)
@@ -34,6 +34,38 @@ def test_pictures_come_by_change_then_by_patient():
     (alone,) = pictures(PATIENTS[1:2], [{"tube": 1.0}], SCALE)
     np.testing.assert_array_equal(whole[1, 1], alone[0])
     assert (whole[0] != whole[1]).any(axis=(1, 2)).all()
+
+
+def rendered(one, scale, **changes):
+    """The picture without noise."""
+    grey, _ = render(one.patient, one.visit, seed=scale.seed, height=scale.height, noise=False, **changes)
+    return fit((grey / 257).astype(np.float32), scale.size)[0].astype(float)
+
+
+@pytest.mark.parametrize(("finding", "least"), [("nodule_mass", 0.9), ("pneumothorax", 0.7)])
+def test_masks_are_where_pictures_change_when_a_lesion_goes(finding, least):
+    scale = Scale(seed=5, height=160, size=64)
+    patients = [cohort.Image("test", patient, 0, {finding: 0.9}, {}) for patient in range(6)]
+    found = []
+    for one, there in zip(patients, lesion_masks(patients, finding, scale), strict=True):
+        change = abs(rendered(one, scale, **one.severities) - rendered(one, scale))
+        highest = change >= np.sort(change, axis=None)[-there.sum()]
+        found.append((highest & there).sum() / (highest | there).sum())
+    assert np.mean(found) > least
+
+
+def test_masks_come_by_patient_and_are_empty_without_the_finding():
+    patients = [cohort.Image("test", 3, 0, severities, {}) for severities in ({}, {"nodule_mass": 0.8}, {"ild": 0.8})]
+    masks = lesion_masks(patients, "nodule_mass", SCALE)
+    assert masks.shape == (3, 32, 32)
+    assert masks.dtype == bool
+    assert masks.any(axis=(1, 2)).tolist() == [False, True, False]
+
+
+def test_a_lesion_too_small_for_half_a_pixel_is_not_lost():
+    (there,) = lesion_masks([cohort.Image("test", 3, 0, {"nodule_mass": 0.3}, {})], "nodule_mass", Scale(5, 160, 8))
+    assert mask(3, "nodule_mass", seed=5, height=160, nodule_mass=0.3).sum() < 200  # of 400 native ones a pixel
+    assert 0 < there.sum() <= 2
 
 
 def test_levels_are_quantiles_or_zero_and_one():

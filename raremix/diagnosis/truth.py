@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from raremix.data import dicom
 from raremix.data.phantom import dicom as phantom_dicom
-from raremix.data.phantom import render
+from raremix.data.phantom import mask, render
 from raremix.data.phantom.attributes import ATTRIBUTES, draw
 from raremix.data.phantom.cohort import Image
 from raremix.data.phantom.dataset import image_id, patient_id
@@ -28,6 +28,7 @@ from raremix.runtime.seeds import generator
 Array = NDArray[np.float64]
 ENDS = (0.16, 0.84)  # quantiles between which a continuous attribute is moved: about a standard deviation either way
 DRAWS = 1000
+COVERED = 254  # of a pixel that is all lesion, when a mask is fitted like a picture; half of it is a whole number
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,17 @@ def pictures(patients: Sequence[Image], changes: Sequence[Mapping[str, float]], 
     done = work(delayed(_picture)(one, change, scale) for one, change in jobs)
     images = np.stack(list(track(done, "render", total=len(jobs))))
     return images.reshape(len(changes), len(patients), scale.size, scale.size)
+
+
+def lesion_masks(patients: Sequence[Image], finding: str, scale: Scale) -> NDArray[np.bool_]:
+    """Where ``finding`` is in the ``pictures`` of ``patients``: ``[n, size, size]``.
+
+    A pixel belongs to the lesion if the lesion covers at least half of it; if there is no such pixel, those that it
+    covers most. All False for a patient without it, or in whom other findings hide it (``mask`` is empty).
+    """
+    work = Parallel(cores(), return_as="generator", inner_max_num_threads=1)
+    done = work(delayed(_mask)(one, finding, scale) for one in patients)
+    return np.stack(list(track(done, "masks", total=len(patients))))
 
 
 def effects(before: Array, after: Array, seed: str) -> pd.DataFrame:
@@ -97,3 +109,9 @@ def _picture(one: Image, change: Mapping[str, float], scale: Scale) -> NDArray[n
         phantom_dicom.write(file, pixels, truth, name, patient_id(one.patient))
         grey, _ = dicom.decode(file.read_bytes())
     return fit(grey, scale.size)[0]
+
+
+def _mask(one: Image, finding: str, scale: Scale) -> NDArray[np.bool_]:
+    there = mask(one.patient, finding, one.visit, seed=scale.seed, height=scale.height, **one.severities)
+    covered, _ = fit(there.astype(np.float32) * COVERED, scale.size)
+    return np.asarray(covered >= max(1, min(COVERED // 2, covered.max())))
