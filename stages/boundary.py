@@ -12,30 +12,24 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from jsonargparse.typing import PositiveInt
-from safetensors.numpy import save_file
 
-from raremix.data.captions import read_metadata
 from raremix.data.manifest import read_manifest, write_csv
-from raremix.diagnosis.attributes import of_headers, of_phantom, present
+from raremix.diagnosis.attributes import known, present
 from raremix.diagnosis.boundary import Boundaries, check, fit
-from raremix.diagnosis.stored import read
+from raremix.diagnosis.stored import DIRECTIONS, read, write_directions
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 from stages.cli import run
+from stages.sections import Measured
 
 
 @dataclass(frozen=True)
 class Boundary:
-    """Which boundaries, and how they are fitted."""
+    """How boundaries are fitted."""
 
-    attributes: list[str]
     components: PositiveInt  # principal components that a normal is made of
     permutations: PositiveInt  # of the labels, for the null
     resamples: PositiveInt  # of the images, for the stability
-
-    def __post_init__(self) -> None:
-        if not self.attributes or len(set(self.attributes)) < len(self.attributes):
-            raise UserError("params.yaml, boundary.attributes: name at least one, each once")
 
 
 def check_images(boundary: Boundary, images: int) -> None:
@@ -52,6 +46,7 @@ def check_images(boundary: Boundary, images: int) -> None:
 
 
 def boundary(
+    measured: Measured,
     boundary: Boundary,
     layout: Literal["phantom", "vindr", "table"],
     seed: int,
@@ -65,14 +60,12 @@ def boundary(
     listed = pd.read_csv(latents / "real" / "images.csv", dtype={"image_id": str}).set_index("image_id")
     kept = listed.index[listed["kept"] == 1]
     rows = read_manifest(manifest).set_index("image_id", drop=False).loc[kept]
-    values = of_phantom(rows, seed) if layout == "phantom" else of_headers(read_metadata(metadata).loc[kept])
-    labels = present(values, boundary.attributes)
-    check(labels.to_numpy(), boundary.attributes, boundary.components)
+    labels = present(known(measured.attributes, layout, rows, metadata, seed))
+    check(labels.to_numpy(), measured.attributes, boundary.components)
     used = listed.index.get_indexer(labels.index)
     real = read(latents / "real")
     spaces = {"h": real.h[:, :, 0], "e": real.e}
     tables, cosines = [], []
-    out.mkdir(parents=True, exist_ok=True)
     for space, array in spaces.items():
         found = []
         for step in track(range(array.shape[1]), f"boundaries in {space}"):
@@ -83,11 +76,11 @@ def boundary(
                     boundary.resamples,
                 )
             )  # fmt: skip
-        tables += [_table(space, step, boundary.attributes, one) for step, one in enumerate(found)]
+        tables += [_table(space, step, measured.attributes, one) for step, one in enumerate(found)]
         best = found[int(np.argmax([one.auc.mean() for one in found]))].normals
-        cosines.append(_cosines(space, boundary.attributes, best))
-        normals = np.stack([one.normals for one in found]).reshape(len(found), -1, *array.shape[2:])
-        save_file({"normals": normals.astype(np.float32)}, out / f"{space}.safetensors")
+        cosines.append(_cosines(space, measured.attributes, best))
+        parts = {part: np.stack([getattr(one, part) for one in found]) for part in DIRECTIONS}
+        write_directions(out / f"{space}.safetensors", parts, array.shape[2:])
     write_csv(pd.concat(tables), metrics / "boundaries.csv", "%.4f")
     write_csv(pd.concat(cosines), metrics / "cosines.csv", "%.3f")
 

@@ -1,12 +1,36 @@
 """What is known of a radiograph and its patient: the phantom's truth, or what a header tells."""
 
+from pathlib import Path
+from typing import Literal
+
 import pandas as pd
 
+from raremix.data.captions import read_metadata
 from raremix.data.findings import DEVICES
 from raremix.data.phantom.attributes import ATTRIBUTES, draw
 from raremix.runtime.errors import UserError
 
+ENDS = (0.16, 0.84)
 FACTS = {"exposure": "exposure_index", "thickness": "body_thickness", "source_distance": "source_distance"}
+
+
+def known(
+    attributes: list[str], layout: Literal["phantom", "vindr", "table"], rows: pd.DataFrame, metadata: Path, seed: int
+) -> pd.DataFrame:
+    """The ``attributes`` of the images in ``rows`` (of the manifest), a column each, by image_id; NaN if not known.
+
+    Raises:
+        UserError: an attribute is known of no image.
+    """
+    values = (
+        of_phantom(rows, seed) if layout == "phantom" else of_headers(read_metadata(metadata).loc[rows["image_id"]])
+    )
+    if unknown := [name for name in attributes if name not in values or values[name].isna().all()]:
+        there = [str(name) for name in values if values[name].notna().any()]
+        raise UserError(
+            f"params.yaml, measured.attributes: '{unknown[0]}' is known of no image; choose among {', '.join(there)}"
+        )
+    return values[attributes]
 
 
 def of_phantom(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -30,22 +54,22 @@ def of_headers(metadata: pd.DataFrame) -> pd.DataFrame:
     return known.assign(**there)
 
 
-def present(values: pd.DataFrame, attributes: list[str]) -> pd.DataFrame:
+def present(values: pd.DataFrame) -> pd.DataFrame:
     """0/1 columns: whether a binary attribute is there, whether a continuous one is above its median.
 
-    Rows of which one of the ``attributes`` is not known are left out.
-
-    Raises:
-        UserError: an attribute is known of no image.
+    Rows of which one of the attributes is not known are left out.
     """
-    if unknown := [name for name in attributes if name not in values or values[name].isna().all()]:
-        there = [str(name) for name in values if values[name].notna().any()]
-        raise UserError(
-            f"params.yaml, boundary.attributes: '{unknown[0]}' is known of no image; choose among {', '.join(there)}"
-        )
-    known = values[attributes].dropna()
-    ends = {name: 0.5 if _binary(name) else known[name].median() for name in attributes}
+    known = values.dropna()
+    ends = {name: 0.5 if _binary(str(name)) else known[name].median() for name in values}
     return (known > pd.Series(ends)).astype(int)
+
+
+def ends(values: "pd.Series[float]") -> tuple[float, float]:
+    """Between which values an attribute is moved: 0 and 1, or the quantiles a standard deviation about the median."""
+    if _binary(str(values.name)):
+        return 0.0, 1.0
+    low, high = values.quantile(list(ENDS))
+    return float(low), float(high)
 
 
 def _binary(name: str) -> bool:

@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 STRENGTHS = np.logspace(-2, 4, 7)  # of the ridge, in units of the images' number times the components' mean variance
 FOLDS = 5
+SHRINKAGE = 0.02  # of the normals' products, lest two that nearly agree leave each other nothing
 LEAST = 10  # images of either class, without which a fold may have none
 
 
@@ -32,6 +33,10 @@ class Boundaries:
     auc: Array  # on images that were held out, [attributes]
     null: Array  # what 95 % of boundaries of permuted labels stay below, [attributes]
     stability: Array  # mean cosine to the normals of bootstrap resamples, [attributes]
+    moves: (
+        Array  # along each normal, the others' taken out, a standard deviation of the images [attributes, dimensions]
+    )
+    permuted: Array  # the same of permuted labels [attributes, dimensions]
 
 
 def fit(latents: Array, labels: Labels, components: int, seed: str, permutations: int, resamples: int) -> Boundaries:
@@ -53,8 +58,12 @@ def fit(latents: Array, labels: Labels, components: int, seed: str, permutations
     normals, ridge = _normals(inside, labels, components, None)
     drawn = [rng.integers(len(labels), size=len(labels)) for _ in range(resamples)]
     again = [(_normals(inside[rows], labels[rows], components, ridge)[0] * normals).sum(axis=1) for rows in drawn]
-    whole = (normals / lengths) @ axes.T @ centred
-    return Boundaries(whole, areas[0], np.quantile(areas[1:], 0.95, axis=0), np.mean(again, axis=0))
+    nothing, _ = _normals(inside, permuted[0], components, ridge)
+    whole, moves, pointless = (
+        (found / lengths) @ axes.T @ centred
+        for found in (normals, _conditional(normals, inside), _conditional(nothing, inside))
+    )
+    return Boundaries(whole, areas[0], np.quantile(areas[1:], 0.95, axis=0), np.mean(again, axis=0), moves, pointless)
 
 
 def check(labels: Labels, attributes: list[str], components: int) -> None:
@@ -71,7 +80,7 @@ def check(labels: Labels, attributes: list[str], components: int) -> None:
     for attribute, present in zip(attributes, labels.sum(axis=0), strict=True):
         if min(present, len(labels) - present) < LEAST:
             raise UserError(
-                f"params.yaml, boundary.attributes: '{attribute}' is present in {present} of {len(labels)} images; a "
+                f"params.yaml, measured.attributes: '{attribute}' is present in {present} of {len(labels)} images; a "
                 f"boundary needs {LEAST} on either side: leave it out or raise latents.images"
             )
 
@@ -104,6 +113,17 @@ def _normals(latents: Array, labels: Labels, components: int, ridge: Array | Non
     model = Ridge(strengths).fit(found, labels)
     normals = model.coef_.reshape(labels.shape[1], -1) @ reduced.components_
     return normals / np.linalg.norm(normals, axis=1, keepdims=True), strengths
+
+
+def _conditional(normals: Array, latents: Array) -> Array:
+    """The directions ``[attributes, dimensions]`` that cross one boundary and (nearly) run along all others.
+
+    Each is as long as the standard deviation of ``latents`` along it (Shen et al. 2020, section 3.3, for many at once).
+    """
+    products = normals @ normals.T + SHRINKAGE * np.eye(len(normals))
+    directions = np.linalg.solve(products, normals)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return np.asarray(directions * (latents @ directions.T).std(axis=0)[:, None])
 
 
 def _reduced(latents: Array, components: int) -> tuple[PCA, Array]:

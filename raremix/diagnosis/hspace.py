@@ -18,14 +18,21 @@ from raremix.runtime.progress import track
 
 
 def drawn(
-    pipeline: StableDiffusionPipeline, noise: torch.Tensor, order: Order, sampling: Sampling, edit: Edit | None = None
+    pipeline: StableDiffusionPipeline,
+    noise: torch.Tensor,
+    order: Order,
+    sampling: Sampling,
+    edit: Edit | None = None,
+    start: int = 0,
 ) -> NDArray[np.uint8]:
     """Grey images ``[n, size, size]`` that DDIM makes of ``noise [n, channels, side, side]``, on request edited.
 
-    The shifts of ``edit`` hold for all images: ``[1, channels, side, side]`` a step.
+    The shifts of ``edit`` hold for all images: ``[1, channels, side, side]`` a step. Of another ``start``, the noise is
+    what ``inverted`` gives for it.
     """
     parts = [
-        _walked(pipeline, noise[part], order[part], sampling, edit, None) for part in _batches(len(order), sampling)
+        _walked(pipeline, noise[part], order[part], sampling, edit, None, start)
+        for part in _batches(len(order), sampling)
     ]
     return np.concatenate(parts)
 
@@ -59,14 +66,18 @@ def inverted(
     prompts: list[str],
     sampling: Sampling,
     refinements: int,
+    start: int = 0,
 ) -> torch.Tensor:
-    """The noise ``[n, channels, side, side]``, on the CPU, of which DDIM at guidance 1 makes ``images`` again."""
+    """The noise ``[n, channels, side, side]``, on the CPU, of which DDIM at guidance 1 makes ``images`` again.
+
+    Of another ``start``, it is only as noisy as that step finds it.
+    """
     order, steps = Order(prompts, prompts, range(len(prompts))), course(pipeline, sampling.steps)
     noise = []
     for part in track(_batches(len(order), sampling), "invert"):
         latents = encode(pipeline.vae, images[part], sampling.precision).to(device())
         text = words(pipeline, order[part], 1.0, sampling.precision)
-        noise.append(invert(pipeline.unet, latents, text, steps, sampling.precision, refinements).cpu())
+        noise.append(invert(pipeline.unet, latents, text, steps, sampling.precision, refinements, start).cpu())
     return torch.cat(noise)
 
 
@@ -92,10 +103,11 @@ def _walked(
     sampling: Sampling,
     edit: Edit | None,
     seen: Seen | None,
+    start: int = 0,
 ) -> NDArray[np.uint8]:
     text = words(pipeline, order, sampling.guidance, sampling.precision)
     steps = course(pipeline, sampling.steps)
-    latents = walk(pipeline.unet, noise.to(device()), text, steps, sampling.precision, edit, seen)
+    latents = walk(pipeline.unet, noise.to(device()), text, steps, sampling.precision, edit, seen, start)
     return decode(pipeline.vae, latents, sampling.precision)
 
 

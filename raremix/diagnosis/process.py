@@ -20,6 +20,7 @@ from raremix.runtime.errors import UserError
 Space = Literal["h", "e"]
 Branch = Literal["both", "prompt", "negative"]
 Seen = Callable[[int, torch.Tensor, torch.Tensor], None]
+Shift = torch.Tensor | Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Edit:
     """What is added on the way."""
 
     space: Space
-    shifts: Mapping[int, torch.Tensor]  # by step: [1 or n, channels, side, side]; other steps stay as they are
+    # By step, [1 or n, channels, side, side], or what gives that for [n, channels, side, side]; other steps stay.
+    shifts: Mapping[int, Shift]
     branch: Branch = "both"  # of guidance, in h; without guidance there is the prompt's alone
     asymmetric: bool = True  # in h: shift the predicted image alone (Kwon et al. 2023, equation 5), not the noise
 
@@ -84,8 +86,11 @@ def walk(
     precision: Precision,
     edit: Edit | None = None,
     seen: Seen | None = None,
+    start: int = 0,
 ) -> torch.Tensor:
     """From noise ``latents [n, channels, side, side]`` to clean ones, by DDIM (Song et al. 2021, equation 12).
+
+    Of another ``start``, the latents are what the steps before it have made.
 
     ``seen(step, h, e)`` is called with ``h [branches, n, channels, side, side]``, negative first, and ``e [n, channels,
     side, side]`` of every step, edits included. Gradients flow; wrap the call in ``torch.no_grad()`` to save memory.
@@ -93,16 +98,16 @@ def walk(
     Raises:
         UserError: the UNet has no middle block.
     """
-    for step in range(len(course.timesteps)):
+    for step in range(start, len(course.timesteps)):
         shift = None if edit is None else edit.shifts.get(step)
         if edit is not None and edit.space == "e" and shift is not None:
-            latents = latents + shift.to(latents)
+            latents = latents + _added(shift, latents)
         in_h = edit if edit is not None and edit.space == "h" and shift is not None else None
-        clean, noise, h = _predicted(unet, latents, words, course, step, precision, in_h)
+        clean, noise, h = predicted(unet, latents, words, course, step, precision, in_h)
         if seen is not None:
             seen(step, h, latents)
         if in_h is not None and in_h.asymmetric:
-            _, noise, _ = _predicted(unet, latents, words, course, step, precision, None)
+            _, noise, _ = predicted(unet, latents, words, course, step, precision, None)
         share = course.shares[step + 1]
         latents = share.sqrt() * clean + (1 - share).sqrt() * noise
     return latents
@@ -116,38 +121,45 @@ def invert(
     course: Course,
     precision: Precision,
     refinements: int,
+    start: int = 0,
 ) -> torch.Tensor:
-    """The noise from which ``walk`` returns to the clean ``latents``; give ``words`` a guidance of 1.
+    """The noise from which ``walk`` of that ``start`` returns to the clean ``latents``; ``words`` of guidance 1.
 
     Each step is solved for its start by fixed-point iteration (Pan et al. 2023, equation 9); with none, this is DDIM
     inversion, which takes the prediction at the step's end for that at its start.
     """
-    for step in reversed(range(len(course.timesteps))):
+    for step in reversed(range(start, len(course.timesteps))):
         end, before, after = latents, course.shares[step], course.shares[step + 1]
         for _ in range(1 + refinements):
-            _, noise, _ = _predicted(unet, latents, words, course, step, precision, None)
+            _, noise, _ = predicted(unet, latents, words, course, step, precision, None)
             clean = (end - (1 - after).sqrt() * noise) / after.sqrt()
             latents = before.sqrt() * clean + (1 - before).sqrt() * noise
     return latents
 
 
-def _predicted(
+def predicted(
     unet: UNet2DConditionModel,
     latents: torch.Tensor,
     words: Words,
     course: Course,
     step: int,
     precision: Precision,
-    edit: Edit | None,
+    edit: Edit | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Clean latents and noise as the UNet sees them in ``latents``, and its h by branch."""
+    """Clean latents and noise as the UNet sees them in ``latents [n, channels, side, side]``, and its h by branch.
+
+    What ``edit`` has for ``step`` is added to h, and is in both; ``h [branches, n, channels, side, side]``.
+
+    Raises:
+        UserError: the UNet has no middle block.
+    """
     branches, read = words.branches, []
     text = torch.cat([words.negative, words.prompt]) if branches == 2 else words.prompt
 
     def change(h: torch.Tensor) -> torch.Tensor:
         parts = h.unflatten(0, (branches, len(latents)))
         if edit is not None:
-            parts = parts + _by_branch(edit, step, branches).to(parts)
+            parts = parts + _by_branch(edit, step, parts)
         read.append(parts)
         return parts.flatten(0, 1)
 
@@ -162,11 +174,15 @@ def _predicted(
     return (latents - sigma * output) / signal, output, read[0]
 
 
-def _by_branch(edit: Edit, step: int, branches: int) -> torch.Tensor:
-    """The shift of each branch, ``[branches, 1 or n, channels, side, side]``; without guidance, prompt is the only."""
-    shifted = {"both": (1, 1), "negative": (1, 0), "prompt": (0, 1)}[edit.branch][-branches:]
-    shift = edit.shifts[step]
-    return torch.stack([factor * shift for factor in shifted])
+def _by_branch(edit: Edit, step: int, h: torch.Tensor) -> torch.Tensor:
+    """The shift of each branch of ``h [branches, n, ...]``; without guidance, prompt is the only one."""
+    factors = {"both": (1, 1), "negative": (1, 0), "prompt": (0, 1)}[edit.branch][-len(h) :]
+    return torch.stack([factor * _added(edit.shifts[step], part) for factor, part in zip(factors, h, strict=True)])
+
+
+def _added(shift: Shift, values: torch.Tensor) -> torch.Tensor:
+    """What is added to ``values``, in their precision."""
+    return (shift if isinstance(shift, torch.Tensor) else shift(values.float())).to(values)
 
 
 @contextmanager

@@ -1,14 +1,17 @@
-"""Latents on disk, for whoever needs them without the model they come from."""
+"""Latents and directions among them on disk, for whoever needs them without the model they come from."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
 from raremix.runtime.errors import UserError
 
 FILES = ("h.npy", "e.npy")
+DIRECTIONS = ("normals", "moves", "permuted")
 
 
 @dataclass(frozen=True)
@@ -32,3 +35,20 @@ def read(folder: Path) -> Latents:
         if not (folder / name).is_file():
             raise UserError(f"{folder / name}: no such latents; run `dvc repro latents`")
     return Latents(*(np.load(folder / name, mmap_mode="r") for name in FILES))
+
+
+def write_directions(file: Path, parts: Mapping[str, NDArray[np.float64]], shape: Sequence[int]) -> None:
+    """Write a space's ``DIRECTIONS``, ``[steps, attributes, dimensions]`` each, in the ``shape`` of its latents."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: part.reshape(*part.shape[:2], *shape).astype(np.float32) for name, part in parts.items()}, file)
+
+
+def read_directions(file: Path) -> dict[str, NDArray[np.float32]]:
+    """What ``write_directions`` wrote to ``file``: ``[steps, attributes, channels, side, side]`` each.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: no such directions; run `dvc repro boundary`")
+    return dict(load_file(file))
