@@ -36,9 +36,9 @@ class Way:
         """Where it leads, on request edited: grey images ``[n, size, size]``."""
         return drawn(self.pipeline, self.noise, self.order, self.sampling, edit, self.start)
 
-    def first(self, count: int) -> "Way":
-        """The same for the first ``count`` images."""
-        return replace(self, noise=self.noise[:count], order=self.order[:count])
+    def some(self, part: slice) -> "Way":
+        """The same for ``part`` of the images."""
+        return replace(self, noise=self.noise[part], order=self.order[part])
 
 
 def chosen(manifest: Path, splits: Path, count: int) -> pd.DataFrame:
@@ -75,5 +75,6 @@ def selectivity(changes: Array, target: int, readable: Sequence[int]) -> tuple[f
     ``changes [n, attributes]`` are in standard deviations; the change of the target keeps its sign.
     """
     means = changes.mean(axis=0)
-    others = float(np.mean([abs(means[k]) for k in readable if k != target]))
+    rest = [abs(means[k]) for k in readable if k != target]
+    others = float(np.mean(rest)) if rest else float("nan")
     return others, float(means[target]) / others if others > 0 else float("nan")

@@ -104,7 +104,7 @@ def fit(
     """Fit ``model`` by squared error to ``targets [n, attributes]`` in units; what is NaN counts for nothing."""
     model = on_device(model).train()
     optimizer = torch.optim.AdamW(model.parameters(), training.lr, weight_decay=training.weight_decay)
-    wanted = torch.from_numpy(targets)
+    wanted = torch.tensor(targets)
     losses = Losses()
     for step in track(range(training.steps), f"reader of {name}", training.steps):
         chosen = torch.randint(len(inputs), (training.batch,), generator=seeded("reader", name, step))
@@ -154,13 +154,13 @@ def readable(r2: Path, units: Units, least: float) -> list[int]:
     ``r2`` is the file of ``stages.readers``.
 
     Raises:
-        UserError: they are fewer than two.
+        UserError: there is none.
     """
     table = pd.read_csv(r2)
     found = table[table["reader"] == "picture"].set_index("attribute")["r2"].loc[units.attributes]
     best = found[found >= least].sort_values(ascending=False, kind="stable").index
-    if len(best) < 2:
-        raise UserError(f"{r2}: fewer than two attributes have an R2 of {least:g}; raise readers.picture.steps")
+    if best.empty:
+        raise UserError(f"{r2}: no attribute has an R2 of {least:g}; raise readers.picture.steps")
     return [units.attributes.index(name) for name in best]
 
 

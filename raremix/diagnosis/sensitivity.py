@@ -1,8 +1,9 @@
 """How strongly a classifier reacts to each attribute, from edits of images; and how well that agrees with the truth.
 
-An edit moves its target, and a little of everything else. So the effect of an attribute is not read off its own edits:
-the changes in probability of all edits of all images are regressed on the changes that an independent reader sees in all
-attributes at once. An effect is a change in probability over the way from the attribute's low end to its high end.
+An edit moves its target, and a little of everything else. So the effect of an attribute is not read off its own
+edits: the changes in probability of all edits of all images are regressed on the changes that an independent reader
+sees in all attributes at once. An effect is a change in probability over the way from the attribute's low end to its
+high end.
 """
 
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def null(pointless: Changes, moved: Array, reach: Array) -> tuple[Array, Array]:
     return low, high
 
 
-def agreement(estimates: Array, draws: Array, true: Array, seed: str) -> dict[str, float | int | None]:
+def agreement(estimates: Array, draws: Array, true: Array, seed: str) -> dict[str, float | None]:
     """Spearman's rank correlation of ``estimates`` and ``true [attributes, findings]``, over both.
 
     ``low`` and ``high`` are of the ``draws [.., attributes, findings]`` of the estimates; ``null`` is what 95 % of
@@ -88,7 +89,7 @@ def agreement(estimates: Array, draws: Array, true: Array, seed: str) -> dict[st
     low, high = np.quantile([_rank(one, true) for one in draws], [0.025, 0.975])
     permuted = [_rank(estimates, true[rng.permutation(len(true))]) for _ in range(PERMUTATIONS)]
     figures = {"spearman": _rank(estimates, true), "low": low, "high": high, "null": np.quantile(permuted, 0.95)}
-    return {name: round(float(value), 4) for name, value in figures.items()} | {"attributes": len(estimates)}
+    return {**{name: round(float(value), 4) for name, value in figures.items()}, "attributes": len(estimates)}
 
 
 def _rank(estimates: Array, true: Array) -> float:
@@ -97,11 +98,17 @@ def _rank(estimates: Array, true: Array) -> float:
     return float(spearmanr(estimates.ravel(), true.ravel()).statistic)
 
 
+def resampled(values: Array, seed: str) -> Array:
+    """``DRAWS`` means of ``values [n, findings]`` over images drawn with replacement."""
+    count = len(values)
+    return np.asarray(
+        generator("interval", seed).multinomial(count, np.full(count, 1 / count), size=DRAWS) @ values / count
+    )
+
+
 def interval(values: Array, seed: str) -> tuple[Array, Array, Array]:
     """Mean of ``values [n, findings]`` over images, and its 95 % percentile bootstrap interval."""
-    count = len(values)
-    drawn = generator("interval", seed).multinomial(count, np.full(count, 1 / count), size=DRAWS) / count
-    low, high = np.quantile(drawn @ values, [0.025, 0.975], axis=0)
+    low, high = np.quantile(resampled(values, seed), [0.025, 0.975], axis=0)
     return values.mean(axis=0), low, high
 
 

@@ -1,0 +1,122 @@
+"""Coarse sensitivity: samples for a phrase against samples of the neutral prompt, from the same noise."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from diffusers import StableDiffusionPipeline
+from numpy.typing import NDArray
+
+from raremix.data.captions import CLASS_PROMPT
+from raremix.diagnosis.eyes import Classifier, Eyes
+from raremix.diagnosis.hspace import drawn, noise_for
+from raremix.diagnosis.readers import Units
+from raremix.diagnosis.sensitivity import interval, resampled
+from raremix.generator.sample import Sampling, plain
+from raremix.runtime.progress import track
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What a phrase did to samples: changes in units ``[n, attributes]`` and in probability ``[n, findings]``."""
+
+    read: Array
+    probability: Array
+    flipped: NDArray[np.bool_]
+
+
+def pairs(
+    pipeline: StableDiffusionPipeline,
+    phrases: list[str],
+    count: int,
+    sampling: Sampling,
+    eyes: Eyes,
+    classifier: Classifier,
+) -> list[Pairs]:
+    """``count`` samples of ``phrases`` each, after the class prompt, against those of the class prompt alone."""
+    noise = noise_for(pipeline, [f"coarse-{index}" for index in range(count)])
+
+    def sampled(prompt: str) -> NDArray[np.uint8]:
+        return drawn(pipeline, noise, plain([prompt] * count, range(count)), sampling)
+
+    neutral = sampled(CLASS_PROMPT)
+    was, chance = eyes.read(neutral), classifier.probabilities(neutral)
+    found = []
+    for phrase in track(phrases, "phrases", len(phrases)):
+        told = sampled(f"{CLASS_PROMPT} {phrase}")
+        then = classifier.probabilities(told)
+        flipped = (then >= classifier.thresholds) != (chance >= classifier.thresholds)
+        found.append(Pairs(eyes.read(told) - was, then - chance, flipped))
+    return found
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is known of a phrase: what it reads as and which way, how far that went, and whether it arrived."""
+
+    phrase: str
+    reads: str  # the attribute; empty if nothing measures it
+    moved: float  # share of the way between the attribute's ends, in the phrase's direction
+    scale: float  # from the change at hand to the change over the whole way, towards the attribute's high end
+    arrived: bool
+
+
+def told(named: pd.DataFrame, found: list[Pairs], units: Units, least: float) -> list[Told]:
+    """Which phrases of ``named``, the table of the attributes stage, came into the images.
+
+    That is half of ``least`` of the way, for a phrase goes one way only, and further than any nonsense went.
+    """
+    shares = [pair.read.mean(axis=0) / units.reach for pair in found]
+    nonsense = [np.abs(share) for share, kind in zip(shares, named["kind"], strict=True) if kind == "nonsense"]
+    most = np.max(nonsense, axis=0) if nonsense else np.zeros(len(units.attributes))
+    known = []
+    for row, share in zip(named.to_dict("records"), shares, strict=True):
+        name, sign = str(row["reads"]).removeprefix("-"), -1 if str(row["reads"]).startswith("-") else 1
+        if name not in units.attributes:
+            known.append(Told(row["phrase"], "", float("nan"), float("nan"), False))
+            continue
+        k = units.attributes.index(name)
+        moved = sign * float(share[k])
+        arrived = moved >= max(least / 2, float(most[k]))
+        known.append(Told(row["phrase"], name, moved, sign / moved if arrived else float("nan"), arrived))
+    return known
+
+
+def table(named: pd.DataFrame, found: list[Pairs], known: list[Told], findings: list[str]) -> pd.DataFrame:
+    """A row a phrase and finding: ``mean, mean_low, mean_high, mean_absolute, flip_rate`` of the change in probability.
+
+    ``effect, low, high`` and ``null_low, null_high`` (what nonsense does) are over the attribute's whole way.
+    """
+    nonsense = [
+        pair.probability.mean(axis=0) for pair, kind in zip(found, named["kind"], strict=True) if kind == "nonsense"
+    ]
+    nothing = np.full(len(findings), np.nan)
+    extremes = [np.min(nonsense, axis=0), np.max(nonsense, axis=0)] if nonsense else [nothing, nothing]
+    tables = []
+    for row, pair, one in zip(named.to_dict("records"), found, known, strict=True):
+        mean, low, high = interval(pair.probability, one.phrase)
+        ends, nulls = (np.sort(np.stack(pair_) * one.scale, axis=0) for pair_ in ([low, high], extremes))
+        tables.append(
+            pd.DataFrame(
+                {
+                    "attribute": row["attribute"], "phrase": one.phrase, "kind": row["kind"], "reads": row["reads"],
+                    "finding": findings, "mean": mean, "mean_low": low, "mean_high": high,
+                    "mean_absolute": np.abs(pair.probability).mean(axis=0), "flip_rate": pair.flipped.mean(axis=0),
+                    "n": len(pair.read), "moved": one.moved, "arrived": int(one.arrived), "effect": mean * one.scale,
+                    "low": ends[0], "high": ends[1], "null_low": nulls[0], "null_high": nulls[1],
+                }
+            )
+        )  # fmt: skip
+    return pd.concat(tables, ignore_index=True)
+
+
+def beside(found: list[Pairs], known: list[Told], truths: list[str]) -> tuple[list[str], Array, Array]:
+    """Labels, effects ``[phrases, findings]`` and draws of them, of phrases that arrived and whose truth is known."""
+    kept = [k for k, one in enumerate(known) if one.arrived and one.reads in truths]
+    labels = [f"{known[k].phrase}: {known[k].reads}" for k in kept]
+    draws = [resampled(found[k].probability, known[k].phrase) * known[k].scale for k in kept]
+    effects = [found[k].probability.mean(axis=0) * known[k].scale for k in kept]
+    findings = found[0].probability.shape[1]
+    return labels, np.reshape(effects, (-1, findings)), np.stack(draws, 1) if draws else np.zeros((1, 0, findings))
