@@ -8,8 +8,8 @@ import tiny
 import torch
 
 from raremix.diagnosis.hspace import capture, drawn, inverted, likeness
-from raremix.diagnosis.stored import read
 from raremix.diagnosis.process import Edit, course, walk, words
+from raremix.diagnosis.stored import read
 from raremix.generator.base import load
 from raremix.generator.latents import roundtrip
 from raremix.generator.sample import Sampling, plain
