@@ -1,0 +1,113 @@
+"""A planted bias: a classifier trained where an attribute coincides with a finding, and its fair twin.
+
+In: the phantom's tables, the backbone. The patients are of a seed that nobody else uses. Out: the classifiers biased
+and fair, which differ in the attribute of their training images alone; auroc.csv (what the shortcut gives and costs on
+images of other patients). Real data cannot be rendered with an attribute changed: there the directory of classifiers
+is empty, and auroc.csv has no row.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jsonargparse.typing import ClosedUnitInterval
+from numpy.typing import NDArray
+
+from raremix.classifier.model import from_backbone
+from raremix.classifier.predict import probability, save_run
+from raremix.classifier.train import ClassifierTraining, Examples, train
+from raremix.data.findings import FINDINGS, known
+from raremix.data.manifest import write_csv
+from raremix.data.phantom import cohort
+from raremix.data.phantom.attributes import ATTRIBUTES
+from raremix.diagnosis.planted import Labels, ends
+from raremix.diagnosis.truth import Scale, levels, pictures
+from raremix.evaluation.metrics import auroc
+from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.errors import UserError
+from stages.cli import run
+
+COLUMNS = ["classifier", "images", "auroc"]
+ASKED = {"coincide": 1.0, "independent": 0.5, "opposed": 0.0}  # agreement in the held-out images
+LEAST = 8  # patients; a quarter as many others hold one with the finding and one without
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Which bias, and the classifier that is to learn it."""
+
+    finding: str
+    attribute: str  # of the phantom
+    agreement: ClosedUnitInterval  # the share of the biased one's training images where finding and attribute coincide
+    patients: int  # to train on, one image each; a quarter as many others are held out
+    model: str  # a torchvision classifier, the backbone's
+    training: ClassifierTraining
+
+    def __post_init__(self) -> None:
+        known([self.finding], FINDINGS, "planted.finding")
+        if self.attribute not in ATTRIBUTES:
+            raise UserError(
+                f"params.yaml, planted.attribute: the phantom has no '{self.attribute}'; it has {', '.join(ATTRIBUTES)}"
+            )
+        if self.patients < LEAST:
+            raise UserError(f"params.yaml, planted.patients: {self.patients} is too small; give {LEAST} or more")
+
+
+def planted(
+    planted: Planted,
+    layout: Literal["phantom", "vindr", "table"],
+    root: Path,
+    seed: int,
+    height: int,
+    size: int,
+    weights: Path,
+    out: Path,
+    metrics: Path,
+) -> None:
+    """Train a classifier with a planted bias, and the same one without it."""
+    out.mkdir(parents=True, exist_ok=True)
+    if layout != "phantom":
+        write_csv(pd.DataFrame(columns=COLUMNS), metrics / "auroc.csv")
+        return
+    agreements = {"biased": planted.agreement, "fair": 0.5}
+    starts = {name: from_backbone(planted.model, 1, weights, "planted") for name in agreements}
+    scale = Scale(seed + 2, height, size)  # truth has seed + 1
+    chosen, others = _patients(planted, cohort.tables(root), scale.seed)
+    bounds = levels(chosen, planted.attribute, scale.seed)
+    present, seen = _seen(planted, chosen, bounds, scale)
+    asked, shown = _seen(planted, others, bounds, scale)
+    precision, checkpoints, rows = planted.training.precision, [], []
+    for name, agreement in agreements.items():
+        images = seen[ends(present, agreement, "train"), np.arange(len(present))]
+        examples = Examples(images, present[:, None].astype(np.float32), np.ones(len(present)))
+        checkpoints.append(Checkpoint("planted", name, planted, scale, root, weights))
+        model, _ = train(starts[name], examples, planted.training, "planted", checkpoints[-1])
+        save_run(out / name, model, planted.model, [planted.finding], precision)
+        scores = np.stack([probability(model, pixels, precision)[:, 0] for pixels in shown])
+        for rule, share in ASKED.items():
+            taken = scores[ends(asked, share, "held out"), np.arange(len(asked))]
+            rows.append((name, rule, auroc(asked, taken)))
+    write_csv(pd.DataFrame(rows, columns=COLUMNS), metrics / "auroc.csv", "%.4f")
+    for checkpoint in checkpoints:
+        checkpoint.clear()
+
+
+def _patients(planted: Planted, table: cohort.Tables, seed: int) -> tuple[list[cohort.Image], list[cohort.Image]]:
+    """Those to train on and a quarter as many others; half of each have the finding, or some more by nature."""
+    parts = [(planted.patients, 0), (planted.patients // 4, planted.patients)]
+    chosen, others = (cohort.test_part(table, seed, n, [planted.finding], n // 2, first) for n, first in parts)
+    return chosen, others
+
+
+def _seen(
+    planted: Planted, patients: list[cohort.Image], bounds: tuple[float, float], scale: Scale
+) -> tuple[Labels, NDArray[np.uint8]]:
+    """Which of ``patients`` have the finding ``[n]``; all at either end of the attribute ``[2, n, side, side]``."""
+    present = np.array([int(planted.finding in one.severities) for one in patients])
+    return present, pictures(patients, [{planted.attribute: bound} for bound in bounds], scale)
+
+
+if __name__ == "__main__":
+    run(planted)
