@@ -1,9 +1,9 @@
 """A planted bias: a classifier trained where an attribute coincides with a finding, and its fair twin.
 
 In: the phantom's tables, the backbone. The patients are of a seed that nobody else uses. Out: the classifiers biased
-and fair, which differ in the attribute of their training images alone; auroc.csv (what the shortcut gives and costs on
-images of other patients). Real data cannot be rendered with an attribute changed: there the directory of classifiers
-is empty, and auroc.csv has no row.
+and fair, which differ in the attribute of their training images alone, and their losses.csv; auroc.csv (what the
+shortcut gives and costs on images of other patients). Real data cannot be rendered with an attribute changed: there
+is no classifier, and both tables have no row (DVC does not bring back an empty directory).
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,8 @@ from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.errors import UserError
 from stages.cli import run
 
-COLUMNS = ["classifier", "images", "auroc"]
+AUROC = ["classifier", "images", "auroc"]
+LOSSES = ["classifier", "step", "loss"]
 ASKED = {"coincide": 1.0, "independent": 0.5, "opposed": 0.0}  # agreement in the held-out images
 LEAST = 8  # patients; a quarter as many others hold one with the finding and one without
 
@@ -67,31 +68,38 @@ def planted(
     metrics: Path,
 ) -> None:
     """Train a classifier with a planted bias, and the same one without it."""
-    out.mkdir(parents=True, exist_ok=True)
     if layout != "phantom":
-        write_csv(pd.DataFrame(columns=COLUMNS), metrics / "auroc.csv")
+        write_csv(pd.DataFrame(columns=LOSSES), out / "losses.csv")
+        write_csv(pd.DataFrame(columns=AUROC), metrics / "auroc.csv")
         return
     agreements = {"biased": planted.agreement, "fair": 0.5}
     starts = {name: from_backbone(planted.model, 1, weights, "planted") for name in agreements}
     scale = Scale(seed + 2, height, size)  # truth has seed + 1
     chosen, others = _patients(planted, cohort.tables(root), scale.seed)
     bounds = levels(chosen, planted.attribute, scale.seed)
-    present, seen = _seen(planted, chosen, bounds, scale)
-    asked, shown = _seen(planted, others, bounds, scale)
-    precision, checkpoints, rows = planted.training.precision, [], []
+    taught, held_out = (_seen(planted, part, bounds, scale) for part in (chosen, others))
+    checkpoints = {name: Checkpoint("planted", name, planted, scale, root, weights) for name in agreements}
+    curves, figures = [], []
     for name, agreement in agreements.items():
-        images = seen[ends(present, agreement, "train"), np.arange(len(present))]
-        examples = Examples(images, present[:, None].astype(np.float32), np.ones(len(present)))
-        checkpoints.append(Checkpoint("planted", name, planted, scale, root, weights))
-        model, _ = train(starts[name], examples, planted.training, "planted", checkpoints[-1])
-        save_run(out / name, model, planted.model, [planted.finding], precision)
-        scores = np.stack([probability(model, pixels, precision)[:, 0] for pixels in shown])
-        for rule, share in ASKED.items():
-            taken = scores[ends(asked, share, "held out"), np.arange(len(asked))]
-            rows.append((name, rule, auroc(asked, taken)))
-    write_csv(pd.DataFrame(rows, columns=COLUMNS), metrics / "auroc.csv", "%.4f")
-    for checkpoint in checkpoints:
+        model, losses = train(
+            starts[name], _examples(taught, agreement), planted.training, "planted", checkpoints[name]
+        )
+        save_run(out / name, model, planted.model, [planted.finding], planted.training.precision)
+        scores = np.stack([probability(model, end, planted.training.precision)[:, 0] for end in held_out.pixels])
+        curves += [(name, step, loss) for step, loss in enumerate(losses, 1)]
+        figures += [(name, rule, _auroc(held_out.present, scores, share)) for rule, share in ASKED.items()]
+    write_csv(pd.DataFrame(curves, columns=LOSSES), out / "losses.csv")
+    write_csv(pd.DataFrame(figures, columns=AUROC), metrics / "auroc.csv", "%.4f")
+    for checkpoint in checkpoints.values():
         checkpoint.clear()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Which patients have the finding ``[n]``; all of them at either end of the attribute ``[2, n, side, side]``."""
+
+    present: Labels
+    pixels: NDArray[np.uint8]
 
 
 def _patients(planted: Planted, table: cohort.Tables, seed: int) -> tuple[list[cohort.Image], list[cohort.Image]]:
@@ -101,12 +109,19 @@ def _patients(planted: Planted, table: cohort.Tables, seed: int) -> tuple[list[c
     return chosen, others
 
 
-def _seen(
-    planted: Planted, patients: list[cohort.Image], bounds: tuple[float, float], scale: Scale
-) -> tuple[Labels, NDArray[np.uint8]]:
-    """Which of ``patients`` have the finding ``[n]``; all at either end of the attribute ``[2, n, side, side]``."""
+def _seen(planted: Planted, patients: list[cohort.Image], bounds: tuple[float, float], scale: Scale) -> _Seen:
     present = np.array([int(planted.finding in one.severities) for one in patients])
-    return present, pictures(patients, [{planted.attribute: bound} for bound in bounds], scale)
+    return _Seen(present, pictures(patients, [{planted.attribute: bound} for bound in bounds], scale))
+
+
+def _examples(seen: _Seen, agreement: float) -> Examples:
+    images = seen.pixels[ends(seen.present, agreement, "train"), np.arange(len(seen.present))]
+    return Examples(images, seen.present[:, None].astype(np.float32), np.ones(len(seen.present)))
+
+
+def _auroc(present: Labels, scores: NDArray[np.float64], agreement: float) -> float:
+    """Of ``scores`` at either end ``[2, n]``, each patient's at the end that ``agreement`` gives."""
+    return auroc(present, scores[ends(present, agreement, "held out"), np.arange(len(present))])
 
 
 if __name__ == "__main__":

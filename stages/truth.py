@@ -80,7 +80,7 @@ def truth(
     seen = pictures(patients, [{name: end} for name, ends in moved.items() for end in ends], scale)
     rows = _rows(patients)
     tables, summary = [], {}
-    for path in [classifier, *sorted(planted.iterdir())]:
+    for path in [classifier, *sorted(config.parent for config in planted.glob("*/config.json"))]:
         findings, chances = _chances(path, rows, seen)
         before, after = chances[::2], chances[1::2]
         tables += [

@@ -15,7 +15,7 @@ from raremix.diagnosis import truth
 from raremix.diagnosis.planted import ends
 from raremix.runtime.errors import UserError
 from stages import planted as stage
-from stages.planted import COLUMNS, Planted, planted
+from stages.planted import AUROC, LOSSES, Planted, planted
 
 TABLES = Path(__file__).parents[1] / "data" / "phantom"
 ASKED = Planted("pneumothorax", "pacemaker", 0.9, 24, "resnet18", tiny.CLASSIFIER)
@@ -85,9 +85,12 @@ def test_a_shortcut_pays_where_it_holds_and_costs_where_it_does_not(call, tmp_pa
     longer = replace(tiny.CLASSIFIER, steps=40, batch=16, ema_decay=0.8)
     call("long", replace(ASKED, agreement=1.0, patients=64, training=longer))
     found = pd.read_csv(tmp_path / "long/metrics/auroc.csv")
-    assert list(found.columns) == COLUMNS
+    assert list(found.columns) == AUROC
     assert found["classifier"].tolist() == ["biased"] * 3 + ["fair"] * 3
     assert found["images"].tolist() == ["coincide", "independent", "opposed"] * 2
+    losses = pd.read_csv(tmp_path / "long/out/losses.csv")
+    assert list(losses.columns) == LOSSES
+    assert losses["classifier"].tolist() == ["biased"] * 40 + ["fair"] * 40
     auroc = found.set_index(["classifier", "images"])["auroc"]
     assert auroc["biased", "coincide"] > 0.9
     assert auroc["biased", "opposed"] < 0.3
@@ -98,7 +101,7 @@ def test_killed_or_on_one_core_it_ends_with_the_same_bytes(call, monkeypatch, ki
     whole = call("whole")
     assert list(whole) == [
         "metrics/auroc.csv", "out/biased/config.json", "out/biased/model.safetensors", "out/fair/config.json",
-        "out/fair/model.safetensors",
+        "out/fair/model.safetensors", "out/losses.csv",
     ]  # fmt: skip
     monkeypatch.setattr(truth, "cores", lambda: 1)
     with killed_after(2), pytest.raises(KeyboardInterrupt):
@@ -108,8 +111,10 @@ def test_killed_or_on_one_core_it_ends_with_the_same_bytes(call, monkeypatch, ki
 
 @pytest.mark.parametrize("layout", ["vindr", "table"])
 def test_nothing_is_planted_in_real_data(call, layout, tmp_path):
-    assert call("real", layout=layout, root=tmp_path / "missing") == {"metrics/auroc.csv": b"classifier,images,auroc\n"}
-    assert list((tmp_path / "real/out").iterdir()) == []
+    assert call("real", layout=layout, root=tmp_path / "missing") == {
+        "metrics/auroc.csv": b"classifier,images,auroc\n",
+        "out/losses.csv": b"classifier,step,loss\n",
+    }
 
 
 def test_a_backbone_of_another_network_is_refused_before_anything_is_rendered(call, tmp_path):
