@@ -32,7 +32,7 @@ from stages.cli import run
 AUROC = ["classifier", "images", "auroc"]
 LOSSES = ["classifier", "step", "loss"]
 ASKED = {"coincide": 1.0, "independent": 0.5, "opposed": 0.0}  # agreement in the held-out images
-LEAST = 8  # patients; a quarter as many others hold one with the finding and one without
+LEAST = 8  # patients; a quarter of them, held out, must hold both classes
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,21 @@ TABLES = Path(__file__).parents[1] / "data" / "phantom"
 ASKED = Planted("pneumothorax", "pacemaker", 0.9, 24, "resnet18", tiny.CLASSIFIER)
 
 
+def files(folder):
+    """The bytes of each."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
 @pytest.fixture
 def call(tmp_path):
-    """Run the stage into a folder of that name; its files' bytes."""
+    """Run the stage into a folder of that name; its files."""
     weights = {name: tensor.contiguous() for name, tensor in build(ASKED.model, 7).state_dict().items()}
     save_file(weights, tmp_path / "backbone.safetensors")
 
     def calling(name, asked=ASKED, layout="phantom", root=TABLES):
         out, metrics = tmp_path / name / "out", tmp_path / name / "metrics"
         planted(asked, layout, root, 4, 48, 32, tmp_path / "backbone.safetensors", out, metrics)
-        files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
-        return {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files}
+        return files(tmp_path / name)
 
     return calling
 
@@ -97,15 +101,17 @@ def test_a_shortcut_pays_where_it_holds_and_costs_where_it_does_not(call, tmp_pa
     assert abs(auroc["fair", "coincide"] - auroc["fair", "opposed"]) < 0.4
 
 
-def test_killed_or_on_one_core_it_ends_with_the_same_bytes(call, monkeypatch, killed_after):
+def test_killed_twice_and_on_one_core_it_ends_with_the_same_bytes(call, monkeypatch, killed_after, tmp_path):
     whole = call("whole")
     assert list(whole) == [
         "metrics/auroc.csv", "out/biased/config.json", "out/biased/model.safetensors", "out/fair/config.json",
         "out/fair/model.safetensors", "out/losses.csv",
     ]  # fmt: skip
     monkeypatch.setattr(truth, "cores", lambda: 1)
-    with killed_after(2), pytest.raises(KeyboardInterrupt):
-        call("again")
+    for done in (set(), {"out/biased/config.json", "out/biased/model.safetensors"}):
+        with killed_after(2), pytest.raises(KeyboardInterrupt):
+            call("again")
+        assert set(files(tmp_path / "again")) == done
     assert call("again") == whole
 
 
