@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from raremix.data.findings import known
 from raremix.runtime.errors import UserError
 from stages.attributes import table
 from stages.boundary import check_images
@@ -31,6 +32,7 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
         raise UserError(f"{file}: no stage reads section '{unknown[0]}'; sections are {', '.join(kinds)}")
     values: dict[str, Any] = {name: read_section(params, name, kind, file) for name, kind in kinds.items()}
     check_primary(values["study"], values["compare"])
+    known([values["planted"].finding], values["study"].findings, "planted.finding")
     check_classifier(values["study"], values["truth"])
     check_images(values["boundary"], values["latents"].images)
     table(values["attributes"], values["study"], values["data"].layout)

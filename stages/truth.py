@@ -1,8 +1,8 @@
-"""What a classifier truly reacts to, as the phantom alone can tell: the same patients, one attribute changed.
+"""What classifiers truly react to, as the phantom alone can tell: the same patients, one attribute changed.
 
-In: the phantom's tables, a trained classifier. The patients are of another seed, so nothing has seen them. Out:
-effects.csv (the mean change in probability by attribute and finding, and its interval) and summary.json (how reliable
-these figures are). Real data have no such truth: there both say so by holding none.
+In: the phantom's tables, one of the study's classifiers, those of planted. The patients are of another seed, so nothing
+has seen them. Out: effects.csv (the mean change in probability by classifier, attribute and finding, and its interval)
+and summary.json (how reliable these figures are, by classifier). Real data have no such truth: there both are empty.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from jsonargparse.typing import PositiveInt
+from numpy.typing import NDArray
 
 from raremix.classifier.predict import predict_run
 from raremix.data.findings import FINDINGS
@@ -24,7 +25,7 @@ from raremix.runtime.errors import UserError
 from stages.cli import run
 from stages.sections import Study
 
-COLUMNS = ["attribute", "low_end", "high_end", "finding", "effect", "low", "high", "n"]
+COLUMNS = ["classifier", "attribute", "low_end", "high_end", "finding", "effect", "low", "high", "n"]
 
 
 @dataclass(frozen=True)
@@ -65,31 +66,40 @@ def truth(
     height: int,
     size: int,
     classifier: Path,
+    planted: Path,
     metrics: Path,
 ) -> None:
-    """Change one attribute of a phantom patient after the other, and see what a classifier makes of it."""
+    """Change one attribute of a phantom patient after the other, and see what each classifier makes of it."""
     if layout != "phantom":
         write_csv(pd.DataFrame(columns=COLUMNS), metrics / "effects.csv")
-        write_json(metrics / "summary.json", {"classifier": classifier.name, "reliability": None})
+        write_json(metrics / "summary.json", {"reliability": {}})
         return
     scale = Scale(seed + 1, height, size)
     patients = cohort.test_part(cohort.tables(root), scale.seed, truth.patients, [], 0, 0)  # one visit each
     moved = {name: levels(patients, name, scale.seed) for name in truth.attributes}
     seen = pictures(patients, [{name: end} for name, ends in moved.items() for end in ends], scale)
     rows = _rows(patients)
-    predicted = [predict_run(classifier, rows, pixels, "truth") for pixels in seen]
-    findings = list(predicted[0]["finding"].unique())
-    chances = np.stack([frame["probability"].to_numpy().reshape(len(rows), -1) for frame in predicted])
-    before, after = chances[::2], chances[1::2]
-    tables = [
-        effects(before[k], after[k], name).assign(
-            attribute=name, finding=findings, low_end=low, high_end=high, n=len(rows)
-        )
-        for k, (name, (low, high)) in enumerate(moved.items())
-    ]
+    tables, summary = [], {}
+    for path in [classifier, *sorted(config.parent for config in planted.glob("*/config.json"))]:
+        findings, chances = _chances(path, rows, seen)
+        before, after = chances[::2], chances[1::2]
+        tables += [
+            effects(before[k], after[k], name).assign(
+                classifier=path.name, attribute=name, finding=findings, low_end=low, high_end=high, n=len(rows)
+            )
+            for k, (name, (low, high)) in enumerate(moved.items())
+        ]
+        figures = reliability(after - before, "truth")
+        summary[path.name] = {kind: round(figure, 4) for kind, figure in figures.items()}
     write_csv(pd.concat(tables)[COLUMNS], metrics / "effects.csv", "%.5f")
-    figure = round(reliability(after - before, "truth"), 4)
-    write_json(metrics / "summary.json", {"classifier": classifier.name, "reliability": figure})
+    write_json(metrics / "summary.json", {"reliability": summary})
+
+
+def _chances(path: Path, rows: pd.DataFrame, seen: NDArray[np.uint8]) -> tuple[list[str], NDArray[np.float64]]:
+    """The findings of the classifier in ``path``, and their probability in each picture: [changes, n, findings]."""
+    predicted = [predict_run(path, rows, pixels, "truth") for pixels in seen]
+    chances = [frame["probability"].to_numpy().reshape(len(rows), -1) for frame in predicted]
+    return list(predicted[0]["finding"].unique()), np.stack(chances)
 
 
 def _rows(patients: list[cohort.Image]) -> pd.DataFrame:

@@ -92,19 +92,28 @@ def test_effects_are_mean_changes_with_an_interval_that_covers_them():
 def test_reliability_is_high_for_true_effects_and_none_for_noise():
     rng = np.random.default_rng(1)
     true = rng.normal(size=(12, 1, 4))
-    assert reliability(true + 0.1 * rng.normal(size=(12, 64, 4)), "sure") > 0.99
-    assert abs(reliability(rng.normal(size=(12, 64, 4)), "noise")) < 0.5
+    assert min(reliability(true + 0.1 * rng.normal(size=(12, 64, 4)), "sure").values()) > 0.99
+    assert max(reliability(rng.normal(size=(12, 64, 4)), "noise").values()) < 0.5
     noisy = true + 8 * rng.normal(size=(12, 64, 4))
     expected = 1 / (1 + 8**2 / 64)
-    assert reliability(noisy, "so so") == pytest.approx(expected, abs=0.2)
+    assert reliability(noisy, "so so") == pytest.approx({"pearson": expected, "spearman": expected}, abs=0.2)
+
+
+def test_one_large_effect_is_no_reliable_order():
+    rng = np.random.default_rng(2)
+    changes = rng.normal(size=(12, 64, 4))
+    changes[0] += 100.0
+    found = reliability(changes, "one")
+    assert found["pearson"] > 0.99
+    assert found["spearman"] < 0.7
 
 
 def test_a_classifier_that_nothing_moves_has_no_reliability():
-    assert reliability(np.zeros((3, 8, 2)), "still") == 0
+    assert reliability(np.zeros((3, 8, 2)), "still") == {"pearson": 0, "spearman": 0}
 
 
 def test_reliability_is_no_number_below_zero():
     """Halves that contradict each other: of two effects, one is large in one patient alone."""
     changes = np.zeros((2, 2, 1))
     changes[0, 0], changes[1, 1] = 1.0, 1.0
-    assert reliability(changes, "contrary") == 0
+    assert reliability(changes, "contrary") == {"pearson": 0, "spearman": 0}

@@ -1,4 +1,4 @@
-"""The truth stage: a row for each attribute and finding of the classifier, and none where there is no truth."""
+"""The truth stage: a row for each classifier, attribute and finding of it, and none where there is no truth."""
 
 import json
 from pathlib import Path
@@ -25,10 +25,19 @@ def classifier(tmp_path_factory):
     return run
 
 
-def test_each_effect_is_the_mean_change_between_the_two_ends(classifier, tmp_path):
-    truth(ASKED, "phantom", TABLES, 4, 48, 32, classifier, tmp_path)
-    found = pd.read_csv(tmp_path / "effects.csv")
-    assert list(found.columns) == COLUMNS
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("planted")
+    for name in ("fair", "biased"):
+        save_run(runs / name, build("mobilenet_v3_small", 1), "mobilenet_v3_small", ["pneumothorax"], "float32")
+    return runs
+
+
+def test_each_effect_is_the_mean_change_between_the_two_ends(classifier, planted, tmp_path):
+    truth(ASKED, "phantom", TABLES, 4, 48, 32, classifier, planted, tmp_path)
+    everyone = pd.read_csv(tmp_path / "effects.csv")
+    assert list(everyone.columns) == COLUMNS
+    found = everyone[everyone["classifier"] == "vanilla-3-0"]
     assert list(zip(found["attribute"], found["finding"], strict=True)) == [
         (attribute, finding) for attribute in ("tube", "exposure") for finding in ("nodule_mass", "cardiomegaly")
     ]
@@ -46,16 +55,29 @@ def test_each_effect_is_the_mean_change_between_the_two_ends(classifier, tmp_pat
     for finding, change in (ends[1] - ends[0]).items():
         assert of_exposure.loc[finding, "effect"] == pytest.approx(change, abs=1e-5)
     np.testing.assert_allclose(of_exposure[["low_end", "high_end"]], [[low, high]] * 2, atol=1e-5)
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["classifier"] == "vanilla-3-0"
-    assert 0 <= summary["reliability"] <= 1
+
+
+def test_planted_classifiers_are_asked_as_well(classifier, planted, tmp_path):
+    truth(ASKED, "phantom", TABLES, 4, 48, 32, classifier, planted, tmp_path)
+    found = pd.read_csv(tmp_path / "effects.csv").set_index("classifier")
+    assert list(found.index.unique()) == ["vanilla-3-0", "biased", "fair"]
+    figures = ["attribute", "finding", "effect", "low", "high"]
+    assert found.loc["biased", "finding"].tolist() == ["pneumothorax"] * 2
+    pd.testing.assert_frame_equal(
+        found.loc["biased", figures].reset_index(drop=True), found.loc["fair", figures].reset_index(drop=True)
+    )
+    reliable = json.loads((tmp_path / "summary.json").read_text())["reliability"]
+    assert list(reliable) == ["vanilla-3-0", "biased", "fair"]
+    for figures in reliable.values():
+        assert list(figures) == ["pearson", "spearman"]
+        assert all(0 <= figure <= 1 for figure in figures.values())
 
 
 @pytest.mark.parametrize("layout", ["vindr", "table"])
 def test_real_data_have_no_truth(classifier, tmp_path, layout):
-    truth(ASKED, layout, tmp_path / "missing", 4, 48, 32, classifier, tmp_path)
+    truth(ASKED, layout, tmp_path / "missing", 4, 48, 32, classifier, tmp_path / "empty", tmp_path)
     assert pd.read_csv(tmp_path / "effects.csv").empty
-    assert json.loads((tmp_path / "summary.json").read_text())["reliability"] is None
+    assert json.loads((tmp_path / "summary.json").read_text())["reliability"] == {}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from raremix.data import dicom
 from raremix.data.phantom import dicom as phantom_dicom
@@ -83,21 +84,25 @@ def effects(before: Array, after: Array, seed: str) -> pd.DataFrame:
     return pd.DataFrame({"effect": change.mean(axis=0), "low": low, "high": high})
 
 
-def reliability(changes: Array, seed: str, halvings: int = 100) -> float:
+def reliability(changes: Array, seed: str, halvings: int = 100) -> dict[str, float]:
     """How well effects measured on one half of the images agree with the other half's, stepped up to all images.
 
-    Pearson's correlation over attributes and findings, averaged over random halvings, stepped up after Spearman and
-    Brown (Brown 1910); not below 0, and 0 for a classifier that nothing moves. ``changes`` are in probability,
-    ``[attributes, n, findings]``.
+    Correlation over attributes and findings of the effects (``pearson``) and of their ranks (``spearman``), averaged
+    over random halvings, stepped up after Spearman and Brown (Brown 1910); not below 0, and 0 for a classifier that
+    nothing moves. ``changes`` are in probability, ``[attributes, n, findings]``.
     """
     rng, count = generator("reliability", seed), changes.shape[1]
     found = []
     for _ in range(halvings):
         order = rng.permutation(count)
-        halves = [changes[:, part].mean(axis=1).ravel() for part in np.array_split(order, 2)]
-        found.append(np.corrcoef(*halves)[0, 1] if all(np.ptp(half) > 0 for half in halves) else 0.0)
-    correlation = max(float(np.mean(found)), 0.0)
-    return 2 * correlation / (1 + correlation)
+        halves = np.stack([changes[:, part].mean(axis=1).ravel() for part in np.array_split(order, 2)])
+        found.append([_correlation(halves), _correlation(rankdata(halves, axis=1))])
+    means = np.maximum(np.mean(found, axis=0), 0)
+    return {name: float(2 * mean / (1 + mean)) for name, mean in zip(("pearson", "spearman"), means, strict=True)}
+
+
+def _correlation(halves: Array) -> float:
+    return float(np.corrcoef(*halves)[0, 1]) if (np.ptp(halves, axis=1) > 0).all() else 0.0
 
 
 def _picture(one: Image, change: Mapping[str, float], scale: Scale) -> NDArray[np.uint8]:
