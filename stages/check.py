@@ -15,6 +15,7 @@ from stages.attributes import table
 from stages.boundary import check_images
 from stages.cli import Stage, leave, read_params, read_section, sections
 from stages.compare import check_primary
+from stages.sections import check_start
 from stages.truth import check_classifier
 
 PARAMS = Path("params.yaml")
@@ -35,6 +36,7 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
     known([values["planted"].finding], values["study"].findings, "planted.finding")
     check_classifier(values["study"], values["truth"])
     check_images(values["boundary"], values["latents"].images)
+    check_start(values["editing"], values["latents"].sampling.steps)
     table(values["attributes"], values["study"], values["data"].layout)
 
 

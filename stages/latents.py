@@ -33,7 +33,8 @@ SHOWN = 8  # images in a row of the picture
 class Latents:
     """How images are walked through."""
 
-    images: PositiveInt  # real ones, of a patient each, and as many generated ones
+    images: PositiveInt  # real ones, of a patient each
+    generated: PositiveInt
     sampling: Sampling  # of generated images; real ones are inverted at guidance 1, in as many steps
     refinements: NonNegativeInt  # of each step of the inversion
     least_decibels: PositiveFloat  # likeness below which a real image is left out
@@ -57,7 +58,7 @@ def latents(
     _generated(latents, base, out / "generated")
     decibels = real["decibels"]
     figures = {"median": round(decibels.median(), 2), "lowest": round(decibels.min(), 2)}
-    summary = {"real": len(real), "kept": int(real["kept"].sum()), "decibels": figures, "generated": latents.images}
+    summary = {"real": len(real), "kept": int(real["kept"].sum()), "decibels": figures, "generated": latents.generated}
     write_json(metrics / "summary.json", summary)
 
 
@@ -91,7 +92,7 @@ def _real(
 
 def _generated(latents: Latents, base: StableDiffusionPipeline, out: Path) -> None:
     """Draw images of the class prompt alone, and keep what they passed through."""
-    names = [f"generated-{index:05d}" for index in range(latents.images)]
+    names = [f"generated-{index:05d}" for index in range(latents.generated)]
     order = plain([captions.CLASS_PROMPT] * len(names), range(len(names)))
     drawn = capture(base, noise_for(base, names), order, latents.sampling, out)
     (out / "images").mkdir(exist_ok=True)

@@ -16,11 +16,15 @@ SIDE, LINE, LEFT = 96, 14, 150  # pixels of a tile, of a line of text, and of th
 def traversal(
     rows: Sequence[tuple[Method, Sequence[int]]], doses: Sequence[float], eyes: Eyes, way: Way, name: str
 ) -> Image.Image:
-    """A row a method and attribute, a column a dose (in the method's own), for the first image of ``way``.
+    """A row a method and attribute, a column a dose (in the method's own), for one image of ``way``.
 
-    Under each image stands the probability, by classifier ``name``, of the finding that the row's edits change most.
+    It is the one of which classifier ``name`` is least sure. Under each image stands the probability, by the same, of
+    the finding that the row's edits change most.
     """
-    one, classifier = way.some(slice(1)), eyes.classifiers[name]
+    classifier = eyes.classifiers[name]
+    doubts = np.abs(classifier.probabilities(way.images()) - classifier.thresholds).min(axis=1)
+    unsure = int(doubts.argmin())
+    one = way.some(slice(unsure, unsure + 1))
     ordered = sorted({0.0, *doses})
     strips = []
     for method, attributes in rows:

@@ -22,12 +22,12 @@ from raremix.data.phantom.attributes import ATTRIBUTES, draw
 from raremix.data.phantom.cohort import Image
 from raremix.data.phantom.dataset import image_id, patient_id
 from raremix.data.pixels import fit
+from raremix.diagnosis.attributes import ENDS
 from raremix.runtime.cores import cores
 from raremix.runtime.progress import track
 from raremix.runtime.seeds import generator
 
 Array = NDArray[np.float64]
-ENDS = (0.16, 0.84)  # quantiles between which a continuous attribute is moved: about a standard deviation either way
 DRAWS = 1000
 COVERED = 254  # of a pixel that is all lesion, when a mask is fitted like a picture; half of it is a whole number
 
