@@ -32,10 +32,9 @@ from raremix.runtime.progress import track
 Array = NDArray[np.float64]
 Images = NDArray[np.uint8]
 
-TINY = torch.finfo(torch.float32).tiny
 BATCH = 32  # images that are searched at once
 FIRST, GROWTH = 0.02, 1.35  # the first edit's norm, of its latent's, and by what it grows until it flips, then shrinks
-BEYOND, HALVINGS = 1.25, 6  # the edit is cut down from a little beyond what flipped, since pixels are rounded
+HALVINGS = 6  # of what was found, as long as it flips
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def _counterfactuals(
     first = way.chances(before)
     there = first >= decision.threshold
     side = torch.from_numpy(np.where(there, 1.0, -1.0)).to(way.latents)
-    edit = BEYOND * _smallest(lambda edit: side * way.excess(edit), way.latents, search.iterations)
+    edit = _smallest(lambda edit: side * way.excess(edit), way.latents, search.iterations)
     after = way.pictures(edit)
     last = way.chances(after)
     flipped = (last >= decision.threshold) != there
@@ -135,8 +134,7 @@ def _smallest(margin: Callable[[torch.Tensor], torch.Tensor], latents: torch.Ten
         best, least = torch.where(_wide(better), edit, best), torch.where(better, size, least)
         radius = torch.where(flipped, radius / GROWTH, radius * GROWTH)
         pace = radius * (1 + cos(pi * iteration / iterations)) / 2
-        edit = edit - _wide(pace / _norms(slope).clamp(min=TINY)) * slope
-        edit = edit * _wide(radius / _norms(edit).clamp(min=TINY))
+        edit = _wide(radius) * _direction(edit - _wide(pace) * _direction(slope))
     return torch.where(_wide(least.isinf()), edit, best)
 
 
@@ -160,12 +158,14 @@ class _Way:
         return probability(self._model, pictures, self._precision)[:, self._decision.output]
 
     def excess(self, edit: torch.Tensor) -> torch.Tensor:
-        """By how much the logits ``[n]`` are above the threshold's; gradients flow."""
+        """By how much the logits ``[n]`` of the pictures are above the threshold's; gradients flow, rounding aside."""
         border = torch.tensor(self._decision.threshold).logit(eps=1e-6).item()
         latents = self._clean(edit) / self._autoencoder.config.scaling_factor
         with arithmetic(self._precision):
             grey = self._autoencoder.decode(latents).sample.float().mean(1, keepdim=True)
-            logits = self._model(normalised((grey.clamp(-1, 1) + 1) / 2))
+            pixels = (grey.clamp(-1, 1) + 1) * 127.5
+            rounded = pixels + (pixels.round() - pixels).detach()
+            logits = self._model(normalised(rounded / 255))
         return logits[:, self._decision.output].float() - border
 
     def _clean(self, edit: torch.Tensor) -> torch.Tensor:
@@ -174,6 +174,11 @@ class _Way:
 
 def _norms(latents: torch.Tensor) -> torch.Tensor:
     return latents.flatten(1).norm(dim=1)
+
+
+def _direction(latents: torch.Tensor) -> torch.Tensor:
+    """Of norm 1, or nothing where there is none."""
+    return latents / _wide(_norms(latents).clamp(min=torch.finfo(latents.dtype).tiny))
 
 
 def _wide(values: torch.Tensor) -> torch.Tensor:
