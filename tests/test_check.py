@@ -85,6 +85,7 @@ def test_the_committed_params_pass(profile, monkeypatch):
         ("planted__patients", 7, "planted.patients: 7 is too small; give 8 or more"),
         ("truth__classifier", "vanilla-20-0", "truth.classifier: the study trains no 'vanilla-20-0'"),
         ("truth__attributes", ["male", "hiccups"], "truth.attributes: the phantom has no 'hiccups'"),
+        ("explain__step", 10, "explain.step: 10 leaves none of 10 steps; lower it"),
         ("attributes__nonsense", [], "attributes.nonsense: is empty"),
         ("attributes__count", 21, "attributes.count: data/attributes/chest_xray.json answers for '20'; ask again"),
         ("compare__shots", 20, "compare.shots: 20 is not one of study.shots [10]"),

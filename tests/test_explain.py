@@ -11,8 +11,10 @@ from raremix.classifier.model import build, normalised, on_device
 from raremix.diagnosis.explain import (
     chance,
     difference,
+    gallery,
     grad_cam,
     integrated_gradients,
+    localisation,
     overlap,
     panel,
     pointing_game,
@@ -211,3 +213,31 @@ def test_a_panel_has_a_row_an_image_and_a_column_a_map():
     file = io.BytesIO()
     picture.save(file, "PNG")
     assert file.tell() < 200_000
+
+
+def test_localisation_is_a_mean_with_an_interval_beside_chance():
+    masks = squares((0, 0)).repeat(12, 0)
+    maps = np.random.default_rng(3).random(masks.shape)
+    maps[:6, 1, 1] = 2
+    maps[6:, 6, 6] = 2
+    found = localisation(maps, masks, "x")
+    assert found["pointing"] == 0.5
+    assert 0 < found["pointing_low"] < 0.5 < found["pointing_high"] < 1
+    assert found["iou"] == pytest.approx(overlap(maps, masks).mean())
+    assert found["iou_low"] < found["iou"] < found["iou_high"]
+    assert (found["chance_pointing"], found["chance_iou"]) == (16 / 64, pytest.approx(1 / 7))
+    assert localisation(maps, masks, "x") == found
+    assert localisation(maps[:0], masks[:0], "x") == {}
+
+
+def test_a_gallery_shows_what_became_brighter_in_red_and_darker_in_blue():
+    before = np.full((3, 64, 64), 100, np.uint8)
+    after = before.copy()
+    after[:, 10:20, 10:20], after[:, 40:50, 40:50] = 120, 90
+    picture = gallery(before, after, squares((0, 4)).repeat(3, 0).repeat(8, 1).repeat(8, 2), ["a", "b", "c"], 2)
+    assert picture.size == (2 * 3 * 128, 2 * (16 + 128))
+    tile = np.asarray(picture.convert("RGB")).astype(int)[16:144, 256:384]
+    assert tile[30, 30, 0] > tile[30, 30, 2] + 50
+    assert tile[90, 90, 2] > tile[90, 90, 0] + 30
+    assert np.ptp(tile[110, 20]) < 12
+    assert np.asarray(picture.convert("L"))[160 + 64, 400:].max() == 0, "the last place stays empty"
