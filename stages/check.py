@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from raremix.diagnosis.editing import check_start
 from raremix.runtime.errors import UserError
 from stages.attributes import table
 from stages.boundary import check_images
@@ -33,6 +34,7 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
     check_primary(values["study"], values["compare"])
     check_classifier(values["study"], values["truth"])
     check_images(values["boundary"], values["latents"].images)
+    check_start(values["editing"].start, values["latents"].sampling.steps)
     table(values["attributes"], values["study"], values["data"].layout)
 
 
