@@ -193,7 +193,7 @@ def load_latent(folder: Path) -> tuple[LatentReader, Units]:
     config, measured = _config(folder)
     reader = LatentReader(config["channels"], config["width"], len(measured.attributes))
     reader.load_state_dict(load_file(folder / "latent.safetensors"))
-    return reader.to(device()).eval(), measured
+    return on_device(reader).eval(), measured  # type: ignore[return-value]
 
 
 def _config(folder: Path) -> tuple[dict, Units]:
