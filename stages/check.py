@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from raremix.data.findings import known
+from raremix.diagnosis.editing import check_start
 from raremix.runtime.errors import UserError
 from stages.attributes import table
 from stages.boundary import check_images
 from stages.cli import Stage, leave, read_params, read_section, sections
 from stages.compare import check_primary
-from stages.sections import check_start
 from stages.truth import check_classifier
 
 PARAMS = Path("params.yaml")
@@ -36,7 +36,7 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
     known([values["planted"].finding], values["study"].findings, "planted.finding")
     check_classifier(values["study"], values["truth"])
     check_images(values["boundary"], values["latents"].images)
-    check_start(values["editing"], values["latents"].sampling.steps)
+    check_start(values["editing"].start, values["latents"].sampling.steps)
     table(values["attributes"], values["study"], values["data"].layout)
 
 

@@ -17,7 +17,7 @@ from raremix.data.captions import CLASS_PROMPT
 from raremix.data.checksums import read_checksums
 from raremix.data.manifest import write_csv
 from raremix.diagnosis import implicit as room
-from raremix.diagnosis.editing import Way, back, chosen
+from raremix.diagnosis.editing import Way, back, check_start, chosen
 from raremix.diagnosis.hspace import noise_for
 from raremix.diagnosis.implicit import ImplicitTraining
 from raremix.diagnosis.modes import compared, guided, unguided
@@ -52,8 +52,13 @@ def implicit(
     metrics: Path,
 ) -> None:
     """Learn how h must change for one attribute alone to change, and compare it with other modes of editing."""
-    base = load(pipeline).to(device())
+    check_start(editing.start, latents.sampling.steps)
     (latent, units), (picture, _) = load_latent(readers), load_picture(readers)
+    best = readable(r2, units, editing.readable)
+    spaces = {space: read_directions(directions / f"{space}.safetensors")["moves"] for space in ("e", "h")}
+    rows = chosen(manifest, splits, min(TRIED_ON, editing.images))
+    pixels = images.load(list(rows["file"]), read_checksums(checksums))
+    base = load(pipeline).to(device())
     way = course(base, latents.sampling.steps)
     text = words(base, plain([CLASS_PROMPT], [0]), 1.0, implicit.precision)
     learned, errors = room.train(
@@ -62,14 +67,10 @@ def implicit(
     room.save(out, learned)
     write_csv(_by_step(errors, way.timesteps), metrics / "training.csv", "%.4f")
 
-    rows = chosen(manifest, splits, min(TRIED_ON, editing.images))
-    pixels = images.load(list(rows["file"]), read_checksums(checksums))
     sampling = replace(latents.sampling, batch=editing.batch, precision=editing.precision)
     real = back(base, pixels, sampling, latents.refinements, editing.start)
     names = [f"mode-{index}" for index in range(len(rows))]
     generated = Way(base, noise_for(base, names), plain([CLASS_PROMPT] * len(rows), range(len(rows))), sampling, 0)
-    spaces = {space: read_directions(directions / f"{space}.safetensors")["moves"] for space in ("e", "h")}
-    best = readable(r2, units, editing.readable)
     tables = [
         compared(
             modes,

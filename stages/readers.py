@@ -134,10 +134,10 @@ def _predictions(
 ) -> torch.Tensor:
     """What the base model makes of ``clean`` latents that were noised to ``step``."""
     way, found = course(base, steps), []
+    noise = torch.randn(clean.shape, generator=seeded("reader's noise", name, step))
     for start in range(0, len(clean), readers.batch):
-        part = clean[start : start + readers.batch].to(device())
-        noise = torch.randn(part.shape, generator=seeded("reader's noise", name, step, start)).to(device())
-        noisy = way.shares[step].sqrt() * part + (1 - way.shares[step]).sqrt() * noise
+        part, added = (values[start : start + readers.batch].to(device()) for values in (clean, noise))
+        noisy = way.shares[step].sqrt() * part + (1 - way.shares[step]).sqrt() * added
         text = words(base, plain([CLASS_PROMPT] * len(part), range(len(part))), 1.0, readers.precision)
         found.append(predicted(base.unet, noisy, text, way, step, readers.precision)[0].cpu())
     return torch.cat(found) if found else clean

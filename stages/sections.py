@@ -69,15 +69,3 @@ class Editing:
     implicit: PositiveFloat  # dose of the implicit function
     readable: float  # R2 of the reader of pictures, below which its reading of an attribute is not trusted
     arrived: OpenUnitInterval  # share of the way between an attribute's ends that an edit has to go to count
-
-
-def check_start(editing: Editing, steps: int) -> None:
-    """Refuse to begin edits of h where no step of ``steps``, latents.sampling.steps, is left for them.
-
-    Raises:
-        UserError: names the key.
-    """
-    if editing.start > steps - 2:
-        raise UserError(
-            f"params.yaml, editing.start: {editing.start} leaves no step to edit of {steps}; it is at most {steps - 2}"
-        )

@@ -24,7 +24,7 @@ from raremix.data.checksums import read_checksums
 from raremix.data.manifest import write_csv
 from raremix.diagnosis import coarse, deep
 from raremix.diagnosis.deep import Method
-from raremix.diagnosis.editing import Way, back, chosen
+from raremix.diagnosis.editing import Way, back, check_start, chosen
 from raremix.diagnosis.eyes import Eyes, load_run
 from raremix.diagnosis.implicit import load as load_function
 from raremix.diagnosis.readers import load_picture, readable
@@ -76,35 +76,33 @@ def sensitivity(
     out: Path,
 ) -> None:
     """Estimate how strongly a classifier reacts to each attribute, and hold the estimates against the truth."""
+    check_start(editing.start, latents.sampling.steps)
+    true_effects, phrases = _truth(true), pd.read_csv(named, keep_default_na=False)
     picture, units = load_picture(readers)
     trusted = readable(r2, units, editing.readable)
     network, diagnosed = load_run(classifier)
     others = {run.name: load_run(run)[1] for run in sorted(planted.glob("*/")) if (run / "config.json").is_file()}
     eyes = Eyes(picture, units, {classifier.name: diagnosed, **others}, editing.precision)
+    moves, learned = read_directions(directions / "e.safetensors"), load_function(function)
     base = load(pipeline).to(device())
     sampling = replace(latents.sampling, batch=editing.batch, precision=editing.precision)
     rows = chosen(manifest, splits, 2 * editing.images)
     pixels = images.load(list(rows["file"]), read_checksums(checksums))
     way = back(base, pixels[: editing.images], sampling, latents.refinements, editing.start)
 
-    moves = read_directions(directions / "e.safetensors")
     methods = [
         deep.hyperplane(
             moves["moves"][editing.start], moves["permuted"][editing.start], editing.start, editing.hyperplane,
             sensitivity.pointless,
         ),
-        deep.implicit(
-            load_function(function), editing.start, latents.sampling.steps, editing.implicit, sensitivity.pointless
-        ),
+        deep.implicit(learned, editing.start, latents.sampling.steps, editing.implicit, sensitivity.pointless),
     ]  # fmt: skip
     found = [
         _estimated(method, trusted, editing.arrived, eyes, way, way.some(slice(sensitivity.few))) for method in methods
     ]
-    phrases = pd.read_csv(named, keep_default_na=False)
     pairs = coarse.pairs(base, list(phrases["phrase"]), sensitivity.coarse, sampling, eyes, diagnosed)
-    known = coarse.told(phrases, pairs, units, editing.arrived)
+    known = coarse.told(phrases, pairs, units, trusted, editing.arrived)
     told = coarse.table(phrases, pairs, known, diagnosed.findings)
-    true_effects = _truth(true)
     own = true_effects[true_effects["classifier"] == classifier.name]
     tables = [told.assign(method="coarse"), *(_rows(one, eyes, classifier.name) for one in found), _true(own)]
     write_csv(pd.concat(tables)[COLUMNS], out / "sensitivity.csv", "%.5f")
@@ -160,7 +158,7 @@ def _estimated(method: Method, trusted: list[int], least: float, eyes: Eyes, way
     pointless = deep.nothing(method, eyes, few)
     reach = eyes.units.reach
     moved = next(iter(changes.values())).moved(len(reach))
-    arrived = moved >= least * reach
+    arrived = (moved >= least * reach) & (reach > 0)
     found = {name: effects(one, reach, sorted(trusted), method.name) for name, one in changes.items()}
     nulls = {name: null(one, moved[arrived], reach[arrived]) for name, one in pointless.items()}
     return _Found(method, changes, found, nulls, arrived)
@@ -202,7 +200,7 @@ def _true(own: pd.DataFrame) -> pd.DataFrame:
 
 
 def _reliability(true: Path, name: str) -> Any:
-    return json.loads((true / "summary.json").read_text()).get("reliability", {}).get(name)
+    return (json.loads((true / "summary.json").read_text())["reliability"] or {}).get(name)
 
 
 def _selectivity(one: _Found, names: list[str], trusted: list[int]) -> pd.DataFrame:
@@ -214,7 +212,7 @@ def _selectivity(one: _Found, names: list[str], trusted: list[int]) -> pd.DataFr
 def _mean_selectivity(one: _Found, names: list[str], trusted: list[int]) -> dict[str, float | int | None]:
     """Over the attributes that arrived: the mean, the median and the least."""
     table = _selectivity(one, names, trusted)
-    ratios = table.loc[table["arrived"] == 1, "selectivity"]
+    ratios = table.loc[table["arrived"] == 1, "selectivity"].dropna()
     if ratios.empty:
         return {"attributes": 0, "mean": None, "median": None, "least": None}
     figures = {"mean": ratios.mean(), "median": ratios.median(), "least": ratios.min()}
@@ -222,9 +220,10 @@ def _mean_selectivity(one: _Found, names: list[str], trusted: list[int]) -> dict
 
 
 def _top(one: _Found, name: str, count: int) -> list[int]:
-    """The attributes that arrived and to which the classifier reacts most, by their largest effect."""
-    size = np.nan_to_num(np.abs(one.effects[name][0]).max(axis=1)) * one.arrived
-    return [int(k) for k in np.argsort(-size, kind="stable")[:count]]
+    """The readable attributes to which the classifier reacts most by its largest effect; those that arrived first."""
+    size = np.abs(one.effects[name][0]).max(axis=1)
+    size = np.where(one.arrived | np.isnan(size), size, 0)
+    return [int(k) for k in np.argsort(-size, kind="stable") if not np.isnan(size[k])][:count]
 
 
 @dataclass(frozen=True)
@@ -276,7 +275,7 @@ def _planted(found: list[_Found], names: list[str], others: Collection[str], tru
     ]  # fmt: skip
     known = true[true["classifier"].isin(list(others))].assign(method="true")
     table = pd.concat([pd.DataFrame(columns=columns), *tables, known[columns]])
-    ranks = table["effect"].abs().groupby([table["classifier"], table["method"]]).rank(ascending=False)
+    ranks = table["effect"].abs().groupby([table["classifier"], table["method"]]).rank("min", ascending=False)
     return table.assign(rank=ranks.astype(int))
 
 
@@ -298,21 +297,24 @@ class _Looks:
     way: Way
     precision: Precision
 
-    def apart(self, one: _Found) -> dict[str, float]:
-        """AUC of a probe between real images and the unedited, and the edited; each image has one of the edits."""
-        targets = sorted(set(next(iter(one.changes.values())).targets.tolist()))
-        signed = [(k, c) for k in targets if one.arrived[k] for c in (-one.method.dose, one.method.dose)]
-        edited = np.zeros_like(self.way.images())
+    def apart(self, one: _Found) -> dict[str, float | None]:
+        """AUC of a probe between real images and the unedited, and the edited; each image has one of the edits.
+
+        None of too few images, and of the edited if no attribute arrived.
+        """
+        unedited = self.way.images()
+        signed = [(int(k), c) for k in np.flatnonzero(one.arrived) for c in (-one.method.dose, one.method.dose)]
+        signed, edited = signed[: len(unedited)], np.zeros_like(unedited)
         for index, (k, dose) in enumerate(signed):
             chosen = slice(index, None, len(signed))
             edited[chosen] = self.way.some(chosen).images(one.method.edit(k, dose))
-        real, unedited, changed = (
-            features(self.network, pictures, self.precision) for pictures in (self.real, self.way.images(), edited)
+        real, before, after = (
+            features(self.network, pictures, self.precision) for pictures in (self.real, unedited, edited)
         )
-        return {
-            "unedited": round(real_or_synthetic(real, unedited), 4),
-            "edited": round(real_or_synthetic(real, changed), 4),
-        }
+        areas = {"unedited": real_or_synthetic(real, before), "edited": real_or_synthetic(real, after)}
+        if not signed:
+            areas["edited"] = float("nan")
+        return {name: None if np.isnan(area) else round(area, 4) for name, area in areas.items()}
 
 
 if __name__ == "__main__":

@@ -49,10 +49,49 @@ def test_the_null_holds_for_labels_without_any_boundary():
     assert np.mean(above) < 0.18
 
 
+def related(count: int = 400):
+    """Three attributes, each on an axis of 30, the second mostly the first and seldom with the third."""
+    rng = np.random.default_rng(1)
+    labels = (rng.random((count, 3)) < 0.5).astype(int)
+    labels[:, 1] = np.where(rng.random(count) < 0.2, labels[:, 1], labels[:, 0])
+    labels[:, 2] = np.where(rng.random(count) < 0.5, labels[:, 2], 1 - labels[:, 1])
+    return rng.normal(size=(count, 30)) + 3 * (labels - 0.5) @ np.eye(3, 30), labels
+
+
+def crossed(directions: np.ndarray, normals: np.ndarray) -> tuple[float, float]:
+    """How far a unit step along each direction goes across its own boundary, and at most across another."""
+    scores = directions @ normals.T / np.linalg.norm(directions, axis=1, keepdims=True)
+    return float(scores.diagonal().min()), float(np.abs(scores - np.diag(scores.diagonal())).max())
+
+
+def test_a_move_crosses_its_own_boundary_and_runs_along_the_others():
+    latents, labels = related()
+    found = fit(latents, labels, 30, "moves", 1, 1)
+    _, others = crossed(found.normals, found.normals)
+    assert others > 0.3, "the normals themselves cross each other"
+    own, others = crossed(found.moves, found.normals)
+    assert own > 0.5
+    assert others < 0.05
+    along = latents @ (found.moves / np.linalg.norm(found.moves, axis=1, keepdims=True)).T
+    np.testing.assert_allclose(np.linalg.norm(found.moves, axis=1), along.std(axis=0))
+
+
+def test_moves_of_permuted_labels_cross_no_boundary():
+    latents, labels = related()
+    found = fit(latents, labels, 30, "moves", 1, 1)
+    assert (np.linalg.norm(found.permuted, axis=1) > 0.5).all()
+    scores = found.permuted @ found.normals.T / np.linalg.norm(found.permuted, axis=1, keepdims=True)
+    assert np.abs(scores).max() < 0.5
+    own, _ = crossed(found.moves, found.normals)
+    assert np.abs(scores).max() < own
+
+
 def test_the_same_seed_gives_the_same_boundaries():
     first, second = (fit(*planted(1.0), 10, "again", 3, 3) for _ in range(2))
     np.testing.assert_array_equal(first.normals, second.normals)
     np.testing.assert_array_equal(first.null, second.null)
+    np.testing.assert_array_equal(first.moves, second.moves)
+    np.testing.assert_array_equal(first.permuted, second.permuted)
 
 
 def test_labels_without_a_boundary_are_named():

@@ -5,15 +5,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors.numpy import load_file
 
 from raremix.data.manifest import FIXED
 from raremix.data.phantom.attributes import draw
+from raremix.diagnosis.stored import read_directions
 from raremix.runtime.errors import UserError
 from stages.boundary import Boundary, boundary
+from stages.sections import Measured
 
 COUNT, STEPS = 120, 2
-ASKED = Boundary(["male", "thickness"], 8, 10, 2)
+MEASURED, ASKED = Measured(["male", "thickness"]), Boundary(8, 10, 2)
 
 
 @pytest.fixture
@@ -37,9 +38,9 @@ def stage(tmp_path, monkeypatch):
     np.save("latents/real/e.npy", rng.normal(size=(COUNT, STEPS, 3, 4, 4)).astype(np.float16))
     pd.DataFrame({"image_id": names, "kept": [1] * (COUNT - 1) + [0]}).to_csv("latents/real/images.csv", index=False)
 
-    def call(asked=ASKED, layout="phantom"):
+    def call(measured=MEASURED, layout="phantom"):
         paths = [tmp_path / name for name in ("manifest.csv", "metadata.csv", "latents", "out", "metrics")]
-        boundary(asked, layout, 5, *paths)
+        boundary(measured, ASKED, layout, 5, *paths)
 
     return call
 
@@ -50,15 +51,17 @@ def test_a_planted_attribute_is_found_in_its_space(stage):
     assert len(found) == 2 * 2 * STEPS
     assert (found.loc[("h", "male"), "auc"] > 0.95).all()
     assert (found.loc[("e", "male"), "auc"] < 0.75).all()
-    normals = load_file("out/h.safetensors")["normals"]
-    assert normals.shape == (STEPS, 2, 6, 2, 2)
-    assert (normals[:, 0, 3, 1, 1] > 0.9).all()
+    found = read_directions(Path("out/h.safetensors"))
+    assert found["normals"].shape == found["moves"].shape == found["permuted"].shape == (STEPS, 2, 6, 2, 2)
+    assert (found["normals"][:, 0, 3, 1, 1] > 0.9).all()
+    assert (found["moves"][:, 0, 3, 1, 1] > 1).all(), "about a standard deviation of latents that differ by 6"
+    assert (found["moves"][:, 0, 3, 1, 1] > 2 * np.abs(found["permuted"][:, 0, 3, 1, 1])).all()
     cosines = pd.read_csv("metrics/cosines.csv")
     assert cosines[["male", "thickness"]].to_numpy()[:2].diagonal().tolist() == [1, 1]
 
 
 def test_real_data_are_asked_what_their_headers_tell(stage):
-    stage(Boundary(["male"], 8, 4, 2), "table")
+    stage(Measured(["male"]), "table")
     assert (pd.read_csv("metrics/boundaries.csv").query("space == 'h'")["auc"] > 0.95).all()
     with pytest.raises(UserError, match="'thickness' is known of no image; choose among male"):
         stage(layout="table")
@@ -74,5 +77,5 @@ def test_the_same_params_give_the_same_bytes(stage):
 
 def test_an_attribute_of_one_class_is_refused_before_anything_is_written(stage):
     with pytest.raises(UserError, match=r"'pacemaker' is present in \d of 119 images"):
-        stage(Boundary(["male", "pacemaker"], 8, 4, 2))
+        stage(Measured(["male", "pacemaker"]))
     assert not Path("out").exists()

@@ -55,7 +55,9 @@ def test_a_zero_edit_gives_the_same_image_and_another_does_not(pipeline):
     for space, shape in {"h": (1, 16, 2, 2), "e": (1, 4, 4, 4)}.items():
         zero = {step: torch.zeros(shape) for step in range(tiny.SAMPLING.steps)}
         one = {step: torch.ones(shape) for step in range(tiny.SAMPLING.steps)}
-        assert (drawn(pipeline, NOISE, ORDER, tiny.SAMPLING, Edit(space, zero)) == before).all()
+        nothing = {step: lambda latents: 0 * latents for step in range(tiny.SAMPLING.steps)}
+        for shifts in (zero, nothing):
+            assert (drawn(pipeline, NOISE, ORDER, tiny.SAMPLING, Edit(space, shifts)) == before).all()
         assert (drawn(pipeline, NOISE, ORDER, tiny.SAMPLING, Edit(space, one)) != before).any()
 
 
@@ -70,6 +72,15 @@ def test_a_real_image_is_walked_back_to_noise_and_comes_again(pipeline):
 
     assert likeness_after(20) > 40
     assert likeness_after(20) > likeness_after(0)
+
+
+def test_a_real_image_is_walked_back_to_any_step_and_comes_again(pipeline):
+    real, sampling = tiny.images(3), Sampling(12, 1.0, 2, "float32")
+    kept = roundtrip(pipeline.vae, real, "float32")
+    for start in (4, 11, 12):
+        part_way = inverted(pipeline, real, tiny.PROMPTS, sampling, 20, start)
+        assert likeness(drawn(pipeline, part_way, ORDER, sampling, start=start), kept).min() > 40, start
+    assert (drawn(pipeline, part_way, ORDER, sampling, start=12) == kept).all(), "no step is left"
 
 
 def test_likeness_is_the_peak_signal_to_noise_ratio_of_each_image():

@@ -77,6 +77,47 @@ def test_a_zero_edit_of_e_gives_the_same_bits(way):
     assert torch.equal(way(), way(edit=Edit("e", everywhere(0.0, 4, 4))))
 
 
+@pytest.mark.parametrize("start", range(STEPS + 1))
+@pytest.mark.parametrize(("space", "channels", "side"), [("h", 16, 2), ("e", 4, 4)])
+def test_a_zero_edit_gives_the_same_bits_from_any_start_given_or_made(way, space, channels, side, start):
+    plain_way = way(start=start)
+    for shifts in (everywhere(0.0, channels, side), dict.fromkeys(range(STEPS), lambda values: 0 * values)):
+        assert torch.equal(plain_way, way(edit=Edit(space, shifts), start=start))
+
+
+@pytest.mark.parametrize("branch", ["both", "prompt", "negative"])
+def test_a_shift_that_is_made_of_h_gets_each_branch_of_each_image(way, branch):
+    """Doubling h at a step is adding what the plain way saw there."""
+    seen, given = [], []
+
+    def double(h):
+        given.append(h)
+        return h
+
+    way(seen=lambda _, h, _e: seen.append(h))
+    edited = []
+    way(edit=Edit("h", {2: double}, branch, asymmetric=False), seen=lambda _, h, _e: edited.append(h))
+    factors = {"both": (2, 2), "prompt": (1, 2), "negative": (2, 1)}[branch]
+    for k, factor in enumerate(factors):
+        torch.testing.assert_close(edited[2][k], factor * seen[2][k])
+    assert all(h.shape == (2, 16, 2, 2) for h in given)
+
+
+def test_a_shift_that_is_made_of_e_gets_the_latent_of_its_step(way):
+    plain_way, edited = [], []
+    way(seen=lambda _, _h, e: plain_way.append(e))
+    way(edit=Edit("e", {1: lambda e: e}), seen=lambda _, _h, e: edited.append(e))
+    assert torch.equal(edited[1], 2 * plain_way[1])
+
+
+def test_from_another_start_the_steps_before_it_are_left_out(way):
+    seen, later = [], []
+    way(seen=lambda step, _h, e: seen.append((step, e)))
+    way(start=2, seen=lambda step, _h, e: later.append((step, e)))
+    assert [step for step, _ in later] == [2, 3, 4]
+    assert torch.equal(later[0][1], seen[0][1]), "the noise is taken for what step 2 finds"
+
+
 def test_an_edit_acts_from_its_step_on_and_is_seen(way):
     plain_way, edited = [], []
     way(seen=lambda _, h, e: plain_way.append((h, e)))
@@ -141,12 +182,14 @@ def test_what_is_inverted_comes_back(pipeline):
     text = words(pipeline, Order(prompts, prompts, [0, 1]), 1.0, "float32")
     way_of = course(pipeline, 20)
 
-    def error(refinements):
-        noise = invert(pipeline.unet, clean, text, way_of, "float32", refinements)
+    def error(refinements, start=0):
+        noise = invert(pipeline.unet, clean, text, way_of, "float32", refinements, start)
         with torch.no_grad():
-            return float((walk(pipeline.unet, noise, text, way_of, "float32") - clean).abs().max())
+            return float((walk(pipeline.unet, noise, text, way_of, "float32", start=start) - clean).abs().max())
 
     assert error(20) < 1e-4
+    assert error(20, start=7) < 1e-4
+    assert error(0, start=20) == 0, "no step is no change"
     assert error(20) < error(3) < error(0), "each refinement helps"
 
 

@@ -1,5 +1,6 @@
 """Coarse sensitivity: samples for a phrase against samples of the neutral prompt, from the same noise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,29 +58,31 @@ class Told:
     """What is known of a phrase: what it reads as and which way, how far that went, and whether it arrived."""
 
     phrase: str
-    reads: str  # the attribute; empty if nothing measures it
+    reads: str  # the attribute; empty if nothing measures it well
     moved: float  # share of the way between the attribute's ends, in the phrase's direction
     scale: float  # from the change at hand to the change over the whole way, towards the attribute's high end
     arrived: bool
 
 
-def told(named: pd.DataFrame, found: list[Pairs], units: Units, least: float) -> list[Told]:
+def told(named: pd.DataFrame, found: list[Pairs], units: Units, readable: Sequence[int], least: float) -> list[Told]:
     """Which phrases of ``named``, the table of the attributes stage, came into the images.
 
-    That is half of ``least`` of the way, for a phrase goes one way only, and further than any nonsense went.
+    That is half of ``least`` of the way, for a phrase goes one way only, and further than any nonsense went. Only the
+    ``readable`` attributes (indices) can tell.
     """
-    shares = [pair.read.mean(axis=0) / units.reach for pair in found]
+    reach = np.where(units.reach > 0, units.reach, np.nan)
+    shares = [pair.read.mean(axis=0) / reach for pair in found]
     nonsense = [np.abs(share) for share, kind in zip(shares, named["kind"], strict=True) if kind == "nonsense"]
     most = np.max(nonsense, axis=0) if nonsense else np.zeros(len(units.attributes))
     known = []
     for row, share in zip(named.to_dict("records"), shares, strict=True):
         name, sign = str(row["reads"]).removeprefix("-"), -1 if str(row["reads"]).startswith("-") else 1
-        if name not in units.attributes:
+        if name not in [units.attributes[k] for k in readable]:
             known.append(Told(row["phrase"], "", float("nan"), float("nan"), False))
             continue
         k = units.attributes.index(name)
         moved = sign * float(share[k])
-        arrived = moved >= max(least / 2, float(most[k]))
+        arrived = moved >= least / 2 and moved > float(most[k])
         known.append(Told(row["phrase"], name, moved, sign / moved if arrived else float("nan"), arrived))
     return known
 

@@ -135,7 +135,7 @@ def combined(
     counterfactual. ``flip_rate`` is of the images that flip at that strength or less, ``smallest`` the median of the
     least strengths.
     """
-    rows = []
+    rows, strengths = [], sorted(strengths)
     for column, finding in enumerate(eyes.classifiers[name].findings):
         signed = [sign * strength for strength in strengths for sign in (-1, 1)]
         edits = [(0, c, method.together(slopes[:, column], c * method.dose)) for c in signed]

@@ -41,6 +41,19 @@ class Way:
         return replace(self, noise=self.noise[part], order=self.order[part])
 
 
+def check_start(start: int, steps: int) -> None:
+    """Refuse edits that ``start`` where none of ``steps`` is left to edit.
+
+    Raises:
+        UserError: says how many steps there are.
+    """
+    if start > steps - 2:
+        raise UserError(
+            f"params.yaml, editing.start: {start} leaves no step to edit of latents.sampling.steps = {steps}, for the "
+            "last is left alone; lower it"
+        )
+
+
 def chosen(manifest: Path, splits: Path, count: int) -> pd.DataFrame:
     """The rows of ``count`` images of validation, one a patient: no classifier and no reader has learned from them.
 
@@ -51,7 +64,9 @@ def chosen(manifest: Path, splits: Path, count: int) -> pd.DataFrame:
     part = rows["image_id"].map(read_trial(splits / "trial0.csv").set_index("image_id")["part"])
     patients = rows[part == "validation"].groupby("patient_id").head(1).sort_values("image_id")
     if len(patients) < count:
-        raise UserError(f"params.yaml, editing.images: {count} asked for, validation has {len(patients)} patients")
+        raise UserError(
+            f"params.yaml, editing.images: {count} patients of validation are needed, not {len(patients)}; lower it"
+        )
     return patients.iloc[np.sort(generator("editing").choice(len(patients), count, replace=False))]
 
 

@@ -27,8 +27,8 @@ def drawn(
 ) -> NDArray[np.uint8]:
     """Grey images ``[n, size, size]`` that DDIM makes of ``noise [n, channels, side, side]``, on request edited.
 
-    The shifts of ``edit`` hold for all images: ``[1, channels, side, side]`` a step. Of another ``start``, the noise is
-    what ``inverted`` gives for it.
+    The shifts of ``edit`` are ``[1, channels, side, side]`` a step, or made from each image's own latents. Of another
+    ``start``, the noise is what ``inverted`` gives for it.
     """
     parts = [
         _walked(pipeline, noise[part], order[part], sampling, edit, None, start)

@@ -1,9 +1,9 @@
 """The implicit function: how h has to change at a sampling step so that one attribute of the image changes.
 
-After the asymmetric reverse process (Kwon et al. 2023, section 3.3), with three differences that latent diffusion asks
-for. What guides it is a reader of latents, of the image that the UNet predicts at the step, not CLIP. One network
-serves all attributes and any dose, of either sign. And its output is scaled: the middle block is so narrow a way past
-the skip connections that a shift has to be many times as long as h itself.
+After Kwon et al. 2023, section 3.3, with four differences that latent diffusion asks for. What guides it is a reader of
+latents, of the image that the UNet predicts at the step, not CLIP. One network serves all attributes and any dose, of
+either sign. The noise moves with the predicted image: edits are symmetric. And its output is scaled: the middle
+block is so narrow a way past the skip connections that a shift has to be many times as long as h itself.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,7 @@ from raremix.runtime.errors import UserError
 from raremix.runtime.losses import Losses
 from raremix.runtime.progress import track
 from raremix.runtime.schedule import cosine
+from raremix.runtime.seeds import seed_for
 
 GROUPS = 8
 SCALE = 20.0
@@ -88,7 +89,8 @@ def train(
     """Fit f on the ways of real images in ``latents``; and the squared misses of the target by step of the way.
 
     At a dose c the reader shall see attribute k of the predicted image change by c times ``units [attributes]``, and
-    the others stay. ``words`` are one prompt without guidance. Of the last step nothing depends.
+    the others stay. ``words`` are one prompt without guidance. The last step is left out: there is next to no noise
+    left to predict an image from.
 
     Returns ``step, attribute, asked, missed`` a training example: squared changes, in shares of the unit.
 
@@ -99,7 +101,7 @@ def train(
     if h.shape[3] % GROUPS or training.width % GROUPS:
         raise UserError(f"params.yaml, implicit.training.width: {training.width} and h's {h.shape[3]} channels must be "
                         f"multiples of {GROUPS}")  # fmt: skip
-    torch.manual_seed(seeded("implicit").initial_seed() % 2**32)
+    torch.manual_seed(seed_for("implicit"))
     implicit = Implicit(h.shape[3], len(course.timesteps), len(units), training.width).to(device())
     optimizer = torch.optim.Adam(implicit.parameters(), training.lr)
     for frozen in (unet, reader):

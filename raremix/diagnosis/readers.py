@@ -66,6 +66,7 @@ class LatentReader(nn.Module):
 
     def __init__(self, channels: int, width: int, outputs: int) -> None:
         super().__init__()
+        torch.manual_seed(0)  # the same weights at each call
         widths = [channels, width, width, 2 * width, 2 * width, 4 * width, 4 * width]
         strides = [1, 1, 2, 1, 2, 1]
         self.convolutions = nn.ModuleList(
@@ -143,9 +144,13 @@ def read(model: nn.Module, inputs: torch.Tensor, precision: Precision) -> Array:
 
 
 def explained(targets: NDArray[np.float32], found: Array) -> Array:
-    """R2 of each attribute, ``[attributes]``, over the images of which it is known; NaN if it takes one value only."""
-    errors, spread = np.nanmean((found - targets) ** 2, axis=0), np.nanvar(targets, axis=0)
-    return np.asarray(1 - errors / np.where(spread > 0, spread, np.nan))
+    """R2 of each attribute, ``[attributes]``, over the images of which it is known; NaN of one value or none."""
+    r2 = np.full(targets.shape[1], np.nan)
+    for k, (wanted, seen) in enumerate(zip(targets.T.astype(np.float64), found.T, strict=True)):
+        known = ~np.isnan(wanted)
+        if known.any() and np.ptp(wanted[known]) > 0:
+            r2[k] = 1 - np.mean((seen - wanted)[known] ** 2) / wanted[known].var()
+    return r2
 
 
 def readable(r2: Path, units: Units, least: float) -> list[int]:
@@ -188,7 +193,7 @@ def load_latent(folder: Path) -> tuple[LatentReader, Units]:
     config, measured = _config(folder)
     reader = LatentReader(config["channels"], config["width"], len(measured.attributes))
     reader.load_state_dict(load_file(folder / "latent.safetensors"))
-    return reader.to(device()).eval(), measured
+    return on_device(reader).eval(), measured  # type: ignore[return-value]
 
 
 def _config(folder: Path) -> tuple[dict, Units]:

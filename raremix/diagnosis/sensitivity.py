@@ -120,9 +120,10 @@ def operating_points(predictions: pd.DataFrame) -> "pd.Series[float]":
     found = {}
     for finding, rows in predictions[predictions["part"] == "validation"].groupby("finding", sort=False):
         ordered = rows.sort_values("probability", kind="stable")
-        positive = ordered["label"].to_numpy()
-        # Cut before each image: those from it on are called positive.
+        positive, chances = ordered["label"].to_numpy(), ordered["probability"].to_numpy()
+        # Cut before each image: those from it on are called positive. No cut divides images of the same probability.
         hit = positive[::-1].cumsum()[::-1] / max(positive.sum(), 1)
         false = (1 - positive)[::-1].cumsum()[::-1] / max((1 - positive).sum(), 1)
-        found[finding] = float(ordered["probability"].to_numpy()[np.argmax(hit - false)])
+        first = np.diff(chances, prepend=-np.inf) > 0
+        found[finding] = float(chances[np.argmax(np.where(first, hit - false, -np.inf))])
     return pd.Series(found)
