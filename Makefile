@@ -28,7 +28,7 @@ dependencies: .venv/ready ## write the stages' source files into dvc.yaml, copy 
 	python .ci/dependencies.py .
 
 readme: .venv/ready ## write the committed figures into README and docs
-	python -m stages.result --pages README.md docs/study.md
+	python -m stages.result --pages README.md docs/study.md docs/diagnosis.md
 
 clean: ## remove the environment and the states of interrupted runs; DVC's cache and outputs stay
 	rm -rf .venv scratch profiles/*/scratch

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raremix.evaluation.audited import audit_tables
+from raremix.evaluation.diagnosed import diagnosis_tables
 from raremix.runtime.errors import UserError
 
 SHOWN = {
@@ -94,7 +95,12 @@ def audit(metrics: Path) -> list[str]:
     return [*_stale(metrics), *(audit_tables(metrics / "audit") if (metrics / "audit").is_dir() else [])]
 
 
-BLOCKS = {"results": results, "audit": audit}
+def diagnosis(metrics: Path) -> list[str]:
+    """The lines of the diagnosis block, nothing before the first diagnosis."""
+    return [*_stale(metrics), *(diagnosis_tables(metrics) if (metrics / "sensitivity").is_dir() else [])]
+
+
+BLOCKS = {"results": results, "audit": audit, "diagnosis": diagnosis}
 
 
 def _terminal_table(arms: dict[str, Any], committed: dict[str, Any], answer: dict[str, Any]) -> Table:

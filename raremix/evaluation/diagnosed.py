@@ -1,0 +1,75 @@
+"""The diagnosis for readers: how far its estimates can be believed, and what the classifier reacts to most."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+SHOWN = 8  # attributes
+
+
+def diagnosis_tables(metrics: Path) -> list[str]:
+    """The lines of the diagnosis block: a table of the methods, one of the strongest effects, and the planted bias."""
+    summary = json.loads((metrics / "sensitivity" / "summary.json").read_text())
+    table = pd.read_csv(metrics / "sensitivity" / "sensitivity.csv")
+    return [*_methods(summary), "", *_strongest(table, summary["classifier"]), "", *_planted(summary["planted"])]
+
+
+def _methods(summary: dict[str, Any]) -> list[str]:
+    rows = []
+    for method, found in summary["agreement"].items():
+        selective, real = summary["selectivity"].get(method, {}), summary["realism"].get(method, {})
+        interval = "" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]"
+        rows.append(
+            f"| {method} | {found['attributes']} | {_number(found['spearman'])}{interval} | {_number(found['null'])} | "
+            f"{_number(selective.get('mean'))} ({_number(selective.get('least'))}) | "
+            f"{_number(real.get('unedited'))} → {_number(real.get('edited'))} |"
+        )
+    return [
+        "| method | attributes that arrived, with a truth | Spearman with the truth | 95 % of permutations below "
+        "| selectivity, mean (least) | probe: unedited → edited |",
+        "|---|---:|---:|---:|---:|---:|",
+        *rows,
+    ]
+
+
+def _strongest(table: pd.DataFrame, classifier: str) -> list[str]:
+    wide = table.pivot_table(index=["attribute", "finding"], columns="method", values="effect")
+    arrived = table[table["method"] == "hyperplane"].set_index(["attribute", "finding"])["arrived"]
+    wide = wide[arrived.reindex(wide.index).fillna(0) == 1]
+    largest = wide.reindex(wide["hyperplane"].abs().sort_values(ascending=False).index).head(SHOWN)
+    columns = [name for name in ("hyperplane", "implicit", "true") if name in wide]
+    rows = [
+        f"| {attribute} | {finding} | {' | '.join(_signed(values[name]) for name in columns)} |"
+        for (attribute, finding), values in largest.iterrows()
+    ]
+    return [
+        f"What {classifier} reacts to most, by the hyperplane's estimate (change in probability from the attribute's "
+        "low end to its high end):",
+        "",
+        f"| attribute | finding | {' | '.join(columns)} |",
+        f"|---|---|{'---:|' * len(columns)}",
+        *rows,
+    ]
+
+
+def _planted(ranks: dict[str, dict[str, int]]) -> list[str]:
+    if not ranks:
+        return []
+    methods = list(next(iter(ranks.values())))
+    return [
+        "Rank of the planted attribute, by size of its effect among those that arrived:",
+        "",
+        f"| classifier | {' | '.join(methods)} |",
+        f"|---|{'---:|' * len(methods)}",
+        *(f"| {name} | {' | '.join(str(found.get(one, '')) for one in methods)} |" for name, found in ranks.items()),
+    ]
+
+
+def _signed(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:+.3f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
