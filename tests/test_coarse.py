@@ -1,4 +1,4 @@
-"""Samples for a phrase against samples of the neutral prompt: which phrases arrive, and what they do on the whole way."""
+"""Samples for a phrase against those of the neutral prompt: which phrases arrive, and what they do on the whole way."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,6 @@ from raremix.diagnosis.sensitivity import DRAWS
 from raremix.generator.base import load
 
 UNITS = Units(["male", "age", "ap"], [0.5, 50.0, 0.2], [0.5, 10.0, 0.4], [0.0, 40.0, 0.0], [1.0, 60.0, 1.0])
-REACH = np.array([2.0, 2.0, 2.5])
 FINDINGS = ["a", "b"]
 
 
