@@ -77,6 +77,7 @@ def test_the_committed_params_pass(profile, monkeypatch):
         ("measured__attributes", [], "measured.attributes: name at least one"),
         ("measured__attributes", ["male", "male"], "measured.attributes: name at least one, each once"),
         ("readers__width", 12, "readers.width: 12 is no multiple of 8"),
+        ("implicit__width", 12, "implicit.width: 12 is no multiple of 8"),
         ("editing__start", 9, "editing.start: 9 leaves no step to edit of latents.sampling.steps = 10"),
         ("editing__arrived", 1.0, "editing.arrived"),
         ("boundary__components", 257, "boundary.components: 257 ask for latents.images of 514 or more, not 512"),

@@ -47,6 +47,10 @@ class ImplicitTraining:
     keep: NonNegativeFloat  # weight of the predicted image's mean squared change
     precision: Precision
 
+    def __post_init__(self) -> None:
+        if self.width % GROUPS:
+            raise UserError(f"params.yaml, implicit.width: {self.width} is no multiple of {GROUPS}")
+
 
 class Implicit(nn.Module):
     """f(s, h): from ``h [n, channels, side, side]`` at step s to a shift of it for each attribute, at a dose of 1."""
@@ -95,12 +99,14 @@ def train(
     Returns ``step, attribute, asked, missed`` a training example: squared changes, in shares of the unit.
 
     Raises:
-        UserError: f is too narrow or h too thin for groups of channels.
+        UserError: h is too thin for groups of channels.
     """
     h, e = latents.h, latents.e
-    if h.shape[3] % GROUPS or training.width % GROUPS:
-        raise UserError(f"params.yaml, implicit.training.width: {training.width} and h's {h.shape[3]} channels must be "
-                        f"multiples of {GROUPS}")  # fmt: skip
+    if h.shape[3] % GROUPS:
+        raise UserError(
+            f"params.yaml, base.denoiser.channels: the last, {h.shape[3]}, is no multiple of {GROUPS}, which the "
+            "implicit function asks for"
+        )
     torch.manual_seed(seed_for("implicit"))
     implicit = Implicit(h.shape[3], len(course.timesteps), len(units), training.width).to(device())
     optimizer = torch.optim.Adam(implicit.parameters(), training.lr)

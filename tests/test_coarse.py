@@ -1,0 +1,123 @@
+"""Samples for a phrase against those of the neutral prompt: which phrases arrive, and what they do on the whole way."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from raremix.diagnosis.coarse import Pairs, beside, pairs, table, told
+from raremix.diagnosis.eyes import Classifier, Eyes
+from raremix.diagnosis.readers import Units
+from raremix.diagnosis.sensitivity import DRAWS
+from raremix.generator.base import load
+
+UNITS = Units(["male", "age", "ap"], [0.5, 50.0, 0.2], [0.5, 10.0, 0.4], [0.0, 40.0, 0.0], [1.0, 60.0, 1.0])
+FINDINGS = ["a", "b"]
+
+
+def pair(read, probability=(0.0, 0.0), spread=0.0):
+    """Ten samples whose mean changes are these."""
+    around = spread * np.linspace(-1, 1, 10)[:, None]
+    chances = np.array(probability) + around
+    return Pairs(np.array(read) + np.zeros((10, 1)), chances, chances > 0)
+
+
+def named(*rows):
+    return pd.DataFrame(rows, columns=["attribute", "phrase", "kind", "reads"])
+
+
+MALE, FEMALE = ("man", "male", "named", "male"), ("woman", "female", "named", "-male")
+ELDERLY, LAMP = ("elderly", "elderly", "named", "age"), ("lamp", "purple lamp", "nonsense", "")
+
+
+class Halves(nn.Module):
+    def forward(self, pictures):
+        return torch.stack([pictures.float().mean((1, 2))] * 3, 1)
+
+
+def test_the_class_prompt_itself_changes_nothing_and_arrives_nowhere(base):
+    def bright(pictures):
+        return pictures.mean(axis=(1, 2))[:, None] / 255 + np.zeros((1, 2))
+
+    classifier = Classifier(FINDINGS, bright, np.array([0.5, 0.5]))
+    eyes = Eyes(Halves(), UNITS, {"bright": classifier}, "float32")
+    found = pairs(load(base), ["", "pacemaker"], 3, tiny.SAMPLING, eyes, classifier)
+    assert [part.read.shape for part in found] == [(3, 3)] * 2
+    nothing, pacemaker = found
+    assert not nothing.read.any()
+    assert not nothing.probability.any()
+    assert not nothing.flipped.any()
+    assert pacemaker.read.any(), "from the same noise, another prompt gives another image"
+    (known,) = told(named(("nothing", "", "named", "male")), [nothing], UNITS, [0, 1, 2], 0.25)
+    assert (known.moved, known.arrived) == (0, False)
+    assert np.isnan(known.scale)
+
+
+def test_a_phrase_of_the_low_end_is_turned_round():
+    """Male goes half the way up, female a quarter of it down; each is told over the whole way up."""
+    rows, found = named(MALE, FEMALE), [pair([1.0, 0, 0], (0.1, 0)), pair([-0.5, 0, 0], (-0.05, 0.02))]
+    known = told(rows, found, UNITS, [0, 1, 2], 0.25)
+    assert [(one.reads, one.moved, one.scale, one.arrived) for one in known] == [
+        ("male", 0.5, 2.0, True), ("male", 0.25, -4.0, True)
+    ]  # fmt: skip
+    full = table(rows, found, known, FINDINGS).set_index(["phrase", "finding"])
+    assert full["effect"].tolist() == pytest.approx([0.2, 0, 0.2, -0.08])
+    assert full["mean"].tolist() == pytest.approx([0.1, 0, -0.05, 0.02])
+    assert full["reads"].tolist() == ["male", "male", "-male", "-male"]
+    assert (full["n"] == 10).all()
+
+
+def test_a_phrase_that_goes_the_wrong_way_or_not_far_enough_has_not_arrived():
+    found = [pair([-1.0, 0, 0]), pair([1.0, 0, 0]), pair([0, 0.24, 0])]
+    known = told(named(MALE, FEMALE, ELDERLY), found, UNITS, [0, 1, 2], 0.25)
+    assert [one.arrived for one in known] == [False] * 3
+    assert [one.moved for one in known] == pytest.approx([-0.5, -0.5, 0.12])
+    assert told(named(ELDERLY), [pair([0, 0.26, 0])], UNITS, [0, 1, 2], 0.25)[0].arrived
+
+
+@pytest.mark.parametrize(("nonsense", "arrived"), [(0.9, True), (-0.9, True), (1.0, False), (-1.1, False)])
+def test_nonsense_is_the_bar_whichever_way_it_goes(nonsense, arrived):
+    rows, found = named(MALE, LAMP), [pair([1.0, 0, 0]), pair([nonsense, 0, 0])]
+    known = told(rows, found, UNITS, [0, 1, 2], 0.25)
+    assert [one.arrived for one in known] == [arrived, False]
+
+
+def test_what_nothing_measures_well_never_arrives():
+    rows = named(MALE, LAMP, ("hiccups", "hiccups", "named", ""))
+    found = [pair([2.0, 0, 0]), pair([0.1, 0, 0]), pair([2.0, 2.0, 2.0])]
+    assert [one.arrived for one in told(rows, found, UNITS, [0, 1, 2], 0.25)] == [True, False, False]
+    unread = told(rows, found, UNITS, [1, 2], 0.25)
+    assert [(one.reads, one.arrived) for one in unread] == [("", False)] * 3
+
+
+def test_the_null_is_what_nonsense_does_over_the_same_way_in_ascending_order():
+    rows = named(FEMALE, LAMP, ("apples", "seven apples", "nonsense", ""))
+    found = [pair([-1.0, 0, 0], (0.2, 0.1), 0.05), pair([0, 0, 0], (-0.01, 0.0)), pair([0, 0, 0], (0.03, 0.01))]
+    known = told(rows, found, UNITS, [0, 1, 2], 0.25)
+    full = table(rows, found, known, FINDINGS)
+    female = full[full["phrase"] == "female"]
+    assert female["null_low"].tolist() == pytest.approx([-0.06, -0.02])
+    assert female["null_high"].tolist() == pytest.approx([0.02, 0.0])
+    assert (female["low"] < female["effect"]).all()
+    assert (female["effect"] < female["high"]).all()
+    assert female["effect"].tolist() == pytest.approx([-0.4, -0.2])
+    assert female["mean_absolute"].tolist() == pytest.approx([0.2, 0.1])
+    assert female["flip_rate"].tolist() == [1, 1]
+    lamp = full[full["phrase"] == "purple lamp"]
+    assert lamp[["effect", "low", "high", "null_low", "null_high"]].isna().all(axis=None)
+    assert lamp["mean"].tolist() == pytest.approx([-0.01, 0])
+    assert table(rows[:1], found[:1], known[:1], FINDINGS)[["null_low", "null_high"]].isna().all(axis=None)
+
+
+def test_only_what_arrived_and_has_a_truth_is_held_against_it():
+    rows = named(MALE, FEMALE, ELDERLY, LAMP)
+    found = [pair([1.0, 0, 0], (0.1, 0.2)), pair([0.1, 0, 0]), pair([0, 1.0, 0], (0.3, 0)), pair([0, 0, 0])]
+    known = told(rows, found, UNITS, [0, 1, 2], 0.25)
+    labels, effects, draws = beside(found, known, ["male", "ap"])
+    assert labels == ["male: male"]
+    np.testing.assert_allclose(effects, [[0.2, 0.4]])
+    assert draws.shape == (DRAWS, 1, 2)
+    labels, effects, draws = beside(found, known, [])
+    assert (labels, effects.shape, draws.shape[1:]) == ([], (0, 2), (0, 2))
