@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import diagnosed
-import numpy as np
 import pandas as pd
 import pytest
 import torch

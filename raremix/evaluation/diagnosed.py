@@ -41,8 +41,8 @@ def _strongest(table: pd.DataFrame, classifier: str) -> list[str]:
     largest = wide.reindex(wide["hyperplane"].abs().sort_values(ascending=False).index).head(SHOWN)
     columns = [name for name in ("hyperplane", "implicit", "true") if name in wide]
     rows = [
-        f"| {attribute} | {finding} | {' | '.join(_signed(values[name]) for name in columns)} |"
-        for (attribute, finding), values in largest.iterrows()
+        f"| {row['attribute']} | {row['finding']} | {' | '.join(_signed(row[name]) for name in columns)} |"
+        for row in largest.reset_index().to_dict("records")
     ]
     return [
         f"What {classifier} reacts to most, by the hyperplane's estimate (change in probability from the attribute's "
