@@ -20,7 +20,7 @@ from raremix.diagnosis.stored import DIRECTIONS, read, write_directions
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 from stages.cli import run
-from stages.sections import Measured
+from stages.diagnosed import Measured
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from raremix.generator.base import load
 from raremix.generator.sample import plain
 from raremix.runtime.device import device
 from stages.cli import run
+from stages.diagnosed import Editing
 from stages.latents import Latents
-from stages.sections import Editing
 
 TRIED_ON = 24  # images
 TRIED = 4  # attributes, those that are read best

@@ -32,7 +32,7 @@ from raremix.runtime.device import Precision, device, seeded
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 from stages.cli import run
-from stages.sections import Measured
+from stages.diagnosed import Measured
 
 SCHEDULE = 400  # images of validation that the schedule is measured on
 VIEWS = 2  # of each latent at a drawn step, beside the clean one

@@ -37,8 +37,8 @@ from raremix.generator.base import load
 from raremix.runtime.device import Precision, device
 from raremix.runtime.errors import UserError
 from stages.cli import run
+from stages.diagnosed import Editing
 from stages.latents import Latents
-from stages.sections import Editing
 
 Array = NDArray[np.float64]
 COLUMNS = "attribute,finding,method,effect,low,high,null_low,null_high,flip_rate,n,arrived".split(",")

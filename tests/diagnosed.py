@@ -20,8 +20,8 @@ from raremix.diagnosis.stored import write_directions
 from raremix.generator.base import load
 from raremix.generator.sample import Sampling, plain
 from raremix.runtime.files import sha256
+from stages.diagnosed import Editing
 from stages.latents import Latents
-from stages.sections import Editing
 
 NETWORK = "mobilenet_v3_small"
 COUNT, STEPS = 32, 4

@@ -11,7 +11,7 @@ from raremix.data.phantom.attributes import draw
 from raremix.diagnosis.stored import read_directions
 from raremix.runtime.errors import UserError
 from stages.boundary import Boundary, boundary
-from stages.sections import Measured
+from stages.diagnosed import Measured
 
 COUNT, STEPS = 120, 2
 MEASURED, ASKED = Measured(["male", "thickness"]), Boundary(8, 10, 2)

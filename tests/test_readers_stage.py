@@ -15,8 +15,8 @@ from raremix.diagnosis.attributes import of_phantom
 from raremix.diagnosis.readers import ReaderTraining, fit, load_latent, load_picture
 from raremix.runtime.errors import UserError
 from stages import readers as stage_module
+from stages.diagnosed import Measured
 from stages.readers import Readers, readers
-from stages.sections import Measured
 
 MEASURED = Measured(["male", "thickness"])
 TRAINING = ReaderTraining(3, 4, 1e-3, 0.0)
