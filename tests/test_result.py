@@ -145,6 +145,40 @@ def test_the_audits_are_tables_of_means_and_ranges(profile):
     assert main(["--pages", "README.md", "study.md", "--check"]) == 0
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/study.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/study.md", "docs/diagnosis.md"])
 def test_the_repository_s_pages_say_what_its_metrics_say(page):
     check_blocks(ROOT / page, ROOT / "metrics")
+
+
+def test_the_diagnosis_block_ranks_what_arrived_and_says_what_was_planted(profile):
+    figures = {"spearman": 0.71, "low": 0.6, "high": 0.8, "null": 0.3, "attributes": 5}
+    none = dict.fromkeys(figures)
+    summary = {
+        "classifier": "arm-10-0",
+        "agreement": {"coarse": none | {"attributes": 0}, "hyperplane": figures, "implicit": figures},
+        "selectivity": {"hyperplane": {"attributes": 5, "mean": 11.0, "median": 9.0, "least": 3.0}},
+        "realism": {"hyperplane": {"unedited": 0.6, "edited": 0.62}},
+        "planted": {"biased": {"hyperplane": 1, "true": 1}, "fair": {"hyperplane": 7, "true": 9}},
+    }
+    table = (
+        "attribute,finding,method,effect,arrived\n"
+        "exposure,nodule_mass,hyperplane,-0.05,1\nexposure,nodule_mass,implicit,-0.04,1\n"
+        "exposure,nodule_mass,true,-0.06,1\n"
+        "male,nodule_mass,hyperplane,0.01,1\n"
+        "tube,nodule_mass,hyperplane,0.90,0\ntube,nodule_mass,true,0.02,1\n"
+        "wide_body,nodule_mass,coarse,0.5,1\n"
+    )
+    (profile / "metrics" / "sensitivity").mkdir()
+    (profile / "metrics" / "sensitivity" / "summary.json").write_text(json.dumps(summary))
+    (profile / "metrics" / "sensitivity" / "sensitivity.csv").write_text(table)
+    (profile / "page.md").write_text("<!-- diagnosis -->\n<!-- /diagnosis -->\n")
+    assert main(["--pages", "page.md"]) == 0
+    text = (profile / "page.md").read_text()
+    assert "| coarse | 0 |  |" in text
+    assert "| hyperplane | 5 | 0.71 [0.60, 0.80] | 0.30 | 11.00 (3.00) | 0.60 → 0.62 |" in text
+    assert text.index("| exposure | nodule_mass | -0.050 | -0.040 | -0.060 |") < text.index(
+        "| male | nodule_mass | +0.010 |  |  |"
+    )
+    assert "tube" not in text, "what did not arrive is not ranked"
+    assert "| biased | 1 | 1 |" in text
+    assert "| fair | 7 | 9 |" in text

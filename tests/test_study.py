@@ -146,6 +146,21 @@ def test_diffusers_opens_what_was_fine_tuned(study):
     assert pipeline("chest x-ray <nodule_mass>", num_inference_steps=1, output_type="np").images.shape == (1, 32, 32, 3)
 
 
+def test_another_classifier_is_diagnosed_as_the_page_says(study, tmp_path):
+    page = (ROOT / "docs" / "own_classifier.md").read_text()
+    mine, ask = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    root = {"count=96": "count=2", "start = 3": "start = 1", "steps=10": "steps=3", "least=0.3": "least=-1000.0"}
+    for right, small in root.items():
+        assert ask.count(right) == 1, right
+        ask = ask.replace(right, small)
+    model = "import torch\nmodel = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32 * 32, 1))\n"
+    (tmp_path / "ask.py").write_text(model + mine + ask + "print(effect.shape, draws.shape[1:])\n")
+    said = subprocess.run(
+        [sys.executable, tmp_path / "ask.py"], cwd=study, env=environment(study), capture_output=True, text=True
+    )
+    assert said.stdout.splitlines()[-1:] == ["(2, 1) (2, 1)"], said.stderr[-2000:]
+
+
 def test_nothing_runs_again_when_nothing_changed(study):
     said = dvc("repro", study)
     assert "Running stage" not in said
