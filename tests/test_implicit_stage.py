@@ -12,6 +12,7 @@ from raremix.runtime.errors import UserError
 from stages.implicit import implicit
 
 ASKED = ImplicitTraining(6, 4, 1e-3, 8, target=4.0, keep=0.3, precision="float32")
+EDITING = replace(diagnosed.EDITING, images=2)
 MODES = 12 + 3
 
 
@@ -22,7 +23,7 @@ def stage(base, tmp_path, monkeypatch):
     diagnosed.patients(tmp_path)
     diagnosed.walked(tmp_path, base)
 
-    def call(editing=diagnosed.EDITING):
+    def call(editing=EDITING):
         paths = ["manifest.csv", "splits", "images.sha256", base, "real", "boundary", "readers", "r2.csv"]
         implicit(diagnosed.LATENTS, editing, ASKED, *map(Path, paths), Path("implicit.safetensors"), Path("metrics"))
 
@@ -62,7 +63,7 @@ def test_the_same_params_give_the_same_bytes(stage):
 )
 def test_what_can_not_be_is_refused_before_anything_is_learned(stage, changes, message):
     with pytest.raises(UserError, match=message):
-        stage(replace(diagnosed.EDITING, **changes))
+        stage(replace(EDITING, **changes))
     assert not Path("implicit.safetensors").exists()
 
 

@@ -32,17 +32,8 @@ def stage(base, tmp_path, monkeypatch):
     save_file(build(diagnosed.NETWORK, 4).state_dict(), "backbone.safetensors")
 
     def call(measured=MEASURED, asked=ASKED):
-        paths = [
-            "manifest.csv",
-            "metadata.csv",
-            "splits",
-            "images.sha256",
-            base,
-            "backbone.safetensors",
-            "out",
-            "metrics",
-        ]
-        readers(measured, asked, "phantom", 5, 3, *map(Path, paths))
+        known = ["manifest.csv", "metadata.csv", "splits", "images.sha256"]
+        readers(measured, asked, "phantom", 5, 3, *map(Path, [*known, base, "backbone.safetensors", "out", "metrics"]))
         return {file: file.read_bytes() for folder in ("out", "metrics") for file in sorted(Path(folder).iterdir())}
 
     return call
@@ -91,11 +82,10 @@ def test_the_same_params_give_the_same_bytes_whatever_was_drawn_before(stage):
 
 
 def test_what_is_learned_does_not_hang_on_the_batch_of_predictions(stage):
-    first = stage()[Path("metrics/schedule.csv")]
-    one = pd.read_csv("metrics/schedule.csv")
+    stage()
+    four = pd.read_csv("metrics/schedule.csv")
     stage(asked=replace(ASKED, batch=3))
-    pd.testing.assert_frame_equal(pd.read_csv("metrics/schedule.csv"), one, rtol=0.02)
-    assert first
+    pd.testing.assert_frame_equal(pd.read_csv("metrics/schedule.csv"), four, rtol=0.01)
 
 
 def test_an_attribute_that_is_not_known_is_refused_before_anything_is_written(stage):

@@ -29,7 +29,7 @@ class Method:
     edit: Callable[[int, float], Edit]
     pointless: Callable[[int, float], Edit]
     kinds: int  # of pointless edits there are
-    together: Callable[[Array, float], Edit]  # along all attributes at once, by weight, as long as one edit alone
+    together: Callable[[Array, float], Edit]  # along all attributes at once, by weight, about as long as one edit
 
 
 def hyperplane(moves: Moves, permuted: Moves, step: int, dose: float, count: int) -> Method:
