@@ -1,10 +1,9 @@
 """How strongly a classifier reacts to each attribute, from edits of images; and how well that agrees with the truth.
 
 An edit moves its target, and a little of everything else. So the effect of an attribute is not read off its own
-edits: the mean changes in probability of all edits are regressed on the mean changes that an independent reader sees in
-all attributes at once. Of means, for the reader's errors in single images would shrink every slope, the more so the
-more edits there are (errors in variables; which edit it was is the instrument). An effect is a change in probability
-over the way from the attribute's low end to its high end.
+edits: the changes in probability of all edits of all images are regressed on the changes that an independent reader
+sees in all attributes at once. An effect is a change in probability over the way from the attribute's low end to its
+high end.
 """
 
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from raremix.runtime.seeds import generator
 
 Array = NDArray[np.float64]
 DRAWS = 500
-RIDGE = 1e-3  # of the regression, in squared units: beside it, an attribute must have moved by a few hundredths
+RIDGE = 1e-3  # of the regression, in squared standard deviations of an attribute
 PERMUTATIONS = 1000
 
 
@@ -48,12 +47,15 @@ def effects(changes: Changes, reach: Array, readable: list[int], seed: str) -> t
     ``reach [attributes]`` is the way between the ends in units. What is not ``readable`` has no effect: NaN.
     """
     read = changes.read[:, :, readable]
-    count = read.shape[1]
+    products = np.einsum("mna,mnb->nab", read, read)
+    responses = np.einsum("mna,mnf->naf", read, changes.probability)
+    count = products.shape[0]
     drawn = generator("sensitivity", seed).multinomial(count, np.full(count, 1 / count), size=DRAWS)
-    weights = np.concatenate([np.ones((1, count)), drawn]) / count
-    moved, responses = (np.einsum("wn,mnk->wmk", weights, one, optimize=True) for one in (read, changes.probability))
-    across = moved.transpose(0, 2, 1)
-    slopes = np.linalg.solve(across @ moved + RIDGE * np.eye(len(readable)), across @ responses)
+    weights = np.concatenate([np.ones((1, count)), drawn])
+    ridge = RIDGE * count * len(read) * np.eye(len(readable))
+    slopes = np.linalg.solve(
+        np.einsum("wn,nab->wab", weights, products) + ridge, np.einsum("wn,naf->waf", weights, responses)
+    )
     found = np.full((len(weights), len(reach), responses.shape[2]), np.nan)
     found[:, readable] = slopes * reach[readable][:, None]
     return found[0], found[1:]
