@@ -32,8 +32,8 @@ from stages.cli import run
 from stages.diagnosed import Editing
 from stages.latents import Latents
 
-TRIED_ON = 24  # images
-TRIED = 4  # attributes, those that are read best
+TRIED_ON = 16  # images
+TRIED = 3  # attributes, those that are read best
 
 
 def implicit(
@@ -62,7 +62,14 @@ def implicit(
     way = course(base, latents.sampling.steps)
     text = words(base, plain([CLASS_PROMPT], [0]), 1.0, implicit.precision)
     learned, errors = room.train(
-        base.unet, read_latents(walked), text, way, latent, (units.reach / 2).astype(np.float32), implicit
+        base.unet,
+        read_latents(walked),
+        np.flatnonzero(pd.read_csv(walked / "images.csv")["kept"]),
+        text,
+        way,
+        latent,
+        (units.reach / 2).astype(np.float32),
+        implicit,
     )
     room.save(out, learned)
     write_csv(_by_step(errors, way.timesteps), metrics / "training.csv", "%.4f")

@@ -34,7 +34,7 @@ from raremix.runtime.progress import track
 from stages.cli import run
 from stages.diagnosed import Measured
 
-SCHEDULE = 400  # images of validation that the schedule is measured on
+SCHEDULE = 200  # images of validation that the schedule is measured on
 VIEWS = 2  # of each latent at a drawn step, beside the clean one
 
 

@@ -26,7 +26,7 @@ from stages.latents import Latents
 NETWORK = "mobilenet_v3_small"
 COUNT, STEPS = 32, 4
 ATTRIBUTES = ["male", "thickness", "exposure", "ap"]
-LATENTS = Latents(6, Sampling(STEPS, 2.0, 4, "float32"), refinements=2, least_decibels=5.0)
+LATENTS = Latents(6, 2, Sampling(STEPS, 2.0, 4, "float32"), refinements=2, least_decibels=5.0)
 EDITING = Editing(6, 1, 4, "float32", hyperplane=2.0, implicit=0.5, readable=0.3, arrived=0.25)
 
 
@@ -50,6 +50,7 @@ def walked(folder: Path, base: Path) -> None:
     """Latents, random directions, untaught readers and the file of what they explain."""
     noise = torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     capture(load(base), noise, plain([CLASS_PROMPT] * 6, range(6)), Sampling(STEPS, 1.0, 4, "float32"), folder / "real")
+    (folder / "real" / "images.csv").write_text("image_id,kept\n" + "".join(f"{k},{int(k != 1)}\n" for k in range(6)))
     rng = np.random.default_rng(0)
     for space, shape in {"e": (4, 4, 4), "h": (16, 2, 2)}.items():
         parts = {name: rng.normal(size=(STEPS, 4, int(np.prod(shape)))) for name in ("normals", "moves", "permuted")}

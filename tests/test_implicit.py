@@ -47,7 +47,7 @@ def taught(pipeline, reader, tmp_path_factory):
 
     def training(**changes):
         options = ImplicitTraining(**{**vars(TRAINING), **changes})
-        return train(pipeline.unet, read_latents(folder), text, way, reader, asked, options)
+        return train(pipeline.unet, read_latents(folder), np.arange(len(NOISE)), text, way, reader, asked, options)
 
     return training
 

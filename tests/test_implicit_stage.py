@@ -57,7 +57,6 @@ def test_the_same_params_give_the_same_bytes(stage):
     ("changes", "message"),
     [
         ({"readable": 0.95}, r"r2\.csv: no attribute has an R2 of 0\.95; raise readers\.picture\.steps"),
-        ({"images": 17}, r"params\.yaml, editing\.images: 17 patients of validation are needed, not 16"),
         ({"start": 3}, r"params\.yaml, editing\.start: 3 leaves no step to edit of latents\.sampling\.steps = 4"),
     ],
 )

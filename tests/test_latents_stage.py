@@ -16,7 +16,7 @@ from raremix.runtime.errors import UserError
 from raremix.runtime.files import sha256
 from stages.latents import Latents, latents
 
-ASKED = Latents(3, Sampling(12, 2.0, 2, "float32"), refinements=20, least_decibels=35.0)
+ASKED = Latents(3, 3, Sampling(12, 2.0, 2, "float32"), refinements=20, least_decibels=35.0)
 
 
 @pytest.fixture

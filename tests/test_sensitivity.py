@@ -1,5 +1,7 @@
 """Effects from edits that move more than their target, in worlds whose slopes the test knows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,7 +28,7 @@ def world(seed: int = 0, noise: float = 0.02, leak: float = 0.8) -> Changes:
     each = np.eye(ATTRIBUTES) + leak * np.roll(np.eye(ATTRIBUTES), 1, axis=1)
     read = doses[:, None, None] * each[targets][:, None] * rng.uniform(0.5, 1.5, (len(targets), IMAGES, 1))
     probability = read @ SLOPES + noise * rng.normal(size=(len(targets), IMAGES, 2))
-    return Changes(targets, doses, read, probability, np.abs(probability) > 0.1)
+    return Changes(targets, doses, read, probability, np.abs(probability) > 0.1, np.ones(read.shape[:2], bool))
 
 
 def test_known_slopes_are_found_although_every_edit_moves_a_second_attribute():
@@ -38,6 +40,14 @@ def test_known_slopes_are_found_although_every_edit_moves_a_second_attribute():
     spans = (changes.probability[1::2] - changes.probability[::2]).mean(axis=1)
     naive = spans / moved[:, None] * REACH[:, None]
     assert np.abs(naive - SLOPES * REACH[:, None]).max() > 0.1, "an attribute's own edits alone are misleading"
+
+
+def test_edits_beyond_what_is_natural_do_not_count():
+    changes = world(noise=0.0)
+    wild = replace(changes, probability=changes.probability.copy(), natural=changes.natural.copy())
+    wild.probability[::2], wild.natural[::2] = 9.0, False
+    found, _ = effects(wild, REACH, [0, 1, 2, 3], "test")
+    np.testing.assert_allclose(found, SLOPES * REACH[:, None], atol=0.02)
 
 
 def test_what_is_not_readable_has_no_effect():
@@ -62,7 +72,8 @@ def test_intervals_hold_the_truth():
 def test_how_far_own_edits_moved_is_from_the_lowest_dose_to_the_highest():
     read = np.zeros((4, 2, 3))
     read[:, :, 1] = np.array([[1.0, 3.0], [-1.0, -1.0], [0.2, 0.2], [9.0, 9.0]])
-    changes = Changes(np.array([1, 1, 1, 0]), np.array([2.0, -2.0, 0.5, 1.0]), read, read, read > 0)
+    natural = np.ones(read.shape[:2], bool)
+    changes = Changes(np.array([1, 1, 1, 0]), np.array([2.0, -2.0, 0.5, 1.0]), read, read, read > 0, natural)
     assert changes.moved(3).tolist() == [0, 3, 0]
 
 
@@ -71,7 +82,7 @@ def test_what_means_nothing_is_scaled_like_an_effect():
     spans = np.linspace(-0.1, 0.3, 41)
     probability = np.stack([sign * spans / 2 for sign in (-1, 1)], 1).reshape(-1, 1, 1) + np.zeros((1, 5, 1))
     targets, doses = np.repeat(np.arange(41), 2), np.tile([-2.0, 2.0], 41)
-    pointless = Changes(targets, doses, probability, probability, probability > 0)
+    pointless = Changes(targets, doses, probability, probability, probability > 0, np.ones(probability.shape[:2], bool))
     low, high = null(pointless, np.array([0.5, 1.0, 2.0]), np.array([1.5, 3.0, 2.0]))
     assert (low[0], high[0]) == pytest.approx((3 * -0.09, 3 * 0.29))
     low, high = null(pointless, np.array([]), np.array([]))

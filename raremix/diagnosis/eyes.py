@@ -60,11 +60,15 @@ class Eyes:
             for key, one in self.classifiers.items():
                 chances[key].append(one.probabilities(after))
         targets, doses = np.array([one[0] for one in edits]), np.array([one[1] for one in edits])
+        natural = np.ones((len(edits), len(before)), bool)
+        for index, k in enumerate(targets):
+            if k < len(self.units.attributes):  # what means nothing has more directions than there are attributes
+                natural[index] = self.units.natural(k, (attributes + moved[index])[:, k])
         found = {}
         for key, one in self.classifiers.items():
             after_all = np.stack(chances[key])
             flipped = (after_all >= one.thresholds) != (seen[key] >= one.thresholds)
-            found[key] = Changes(targets, doses, np.stack(moved), after_all - seen[key], flipped)
+            found[key] = Changes(targets, doses, np.stack(moved), after_all - seen[key], flipped, natural)
         return found
 
 

@@ -84,13 +84,14 @@ def edit(implicit: Implicit, attribute: int, dose: float, steps: range, branch: 
 def train(
     unet: UNet2DConditionModel,
     latents: Latents,
+    kept: NDArray[np.int64],
     words: Words,
     course: Course,
     reader: LatentReader,
     units: NDArray[np.float32],
     training: ImplicitTraining,
 ) -> tuple[Implicit, pd.DataFrame]:
-    """Fit f on the ways of real images in ``latents``; and the squared misses of the target by step of the way.
+    """Fit f on the ways of real images, the rows ``kept`` of ``latents``; and the squared misses of the target.
 
     At a dose c the reader shall see attribute k of the predicted image change by c times ``units [attributes]``, and
     the others stay. ``words`` are one prompt without guidance. The last step is left out: there is next to no noise
@@ -117,7 +118,7 @@ def train(
     for iteration in track(range(training.steps), "implicit function", training.steps):
         random = seeded("implicit", iteration)
         step = int(torch.randint(len(course.timesteps) - 1, (), generator=random))
-        chosen = torch.randint(len(h), (training.batch,), generator=random).numpy()
+        chosen = kept[torch.randint(len(kept), (training.batch,), generator=random).numpy()]
         attribute = torch.randint(len(units), (training.batch,), generator=random).to(device())
         dose = (MOST * (2 * torch.rand(training.batch, generator=random) - 1)).to(device())
         noisy, inner = (_tensor(array, chosen, step) for array in (e, h[:, :, 0]))

@@ -50,18 +50,18 @@ def unguided(spaces: Mapping[str, Moves], implicit: Implicit, start: int) -> lis
         return lambda attribute, strength: implicit_edit(implicit, attribute, strength, where)
 
     return [
-        Mode("e", "one", "hyperplane", (1.0, 2.0, 4.0), moved("e", [start])),
-        Mode("e", "every", "hyperplane, a direction a step", (0.2, 0.4), moved("e", every)),
-        Mode("e", "every", "hyperplane, the same direction", (0.2, 0.4), moved("e", every, same=True)),
-        Mode("e", "early half", "hyperplane, a direction a step", (0.4, 0.8), moved("e", range(start, middle))),
-        Mode("e", "late half", "hyperplane, a direction a step", (0.4, 0.8), moved("e", range(middle, steps))),
-        Mode("h", "one", "hyperplane", (2.0, 50.0), moved("h", [start])),
+        Mode("e", "one", "hyperplane", (1.0, 4.0), moved("e", [start])),
+        Mode("e", "every", "hyperplane, a direction a step", (0.4,), moved("e", every)),
+        Mode("e", "every", "hyperplane, the same direction", (0.4,), moved("e", every, same=True)),
+        Mode("e", "early half", "hyperplane, a direction a step", (0.8,), moved("e", range(start, middle))),
+        Mode("e", "late half", "hyperplane, a direction a step", (0.8,), moved("e", range(middle, steps))),
+        Mode("h", "one", "hyperplane", (50.0,), moved("h", [start])),
         Mode("h", "every", "hyperplane, a direction a step", (2.0, 50.0, 200.0), moved("h", every)),
         Mode("h", "every", "hyperplane, asymmetric", (2.0, 20.0), moved("h", every, asymmetric=True)),
-        Mode("h", "one", "implicit", (1.0, 4.0), learned(range(start, start + 1))),
-        Mode("h", "every", "implicit", (0.25, 0.5, 1.0), learned(range(start, last))),
-        Mode("h", "early half", "implicit", (0.5, 1.0), learned(range(start, middle))),
-        Mode("h", "late half", "implicit", (0.5, 1.0), learned(range(middle, last))),
+        Mode("h", "one", "implicit", (4.0,), learned(range(start, start + 1))),
+        Mode("h", "every", "implicit", (0.25, 1.0), learned(range(start, last))),
+        Mode("h", "early half", "implicit", (1.0,), learned(range(start, middle))),
+        Mode("h", "late half", "implicit", (1.0,), learned(range(middle, last))),
     ]
 
 

@@ -56,6 +56,12 @@ class Units:
         """How many units it is from the low end to the high end, ``[attributes]``."""
         return (np.array(self.high) - self.low) / self.sd
 
+    def natural(self, attribute: int, values: Array) -> NDArray[np.bool_]:
+        """Whether ``values [n]`` of an ``attribute`` (its index) are at most half its reach beyond its ends."""
+        mean, sd, beyond = self.mean[attribute], self.sd[attribute], self.reach[attribute] / 2
+        low, high = (self.low[attribute] - mean) / sd, (self.high[attribute] - mean) / sd
+        return np.asarray((low - beyond <= values) & (values <= high + beyond))
+
     def of(self, values: pd.DataFrame) -> NDArray[np.float32]:
         """``values`` (a column an attribute) in units, ``[n, attributes]``; NaN where one is not known."""
         return ((values[self.attributes] - self.mean) / self.sd).to_numpy(np.float32)

@@ -30,6 +30,7 @@ class Changes:
     read: Array  # changes in units of the attributes, [m, n, attributes]
     probability: Array  # changes in the classifier's probability, [m, n, findings]
     flipped: NDArray[np.bool_]  # whether its decision at the threshold changed, [m, n, findings]
+    natural: NDArray[np.bool_]  # whether the target is still as far out as in real images at most, [m, n]
 
     def moved(self, attributes: int) -> Array:
         """How far each attribute's own edits moved it, from the most negative dose to the most positive; in units."""
@@ -44,15 +45,16 @@ class Changes:
 def effects(changes: Changes, reach: Array, readable: list[int], seed: str) -> tuple[Array, Array]:
     """The effects ``[attributes, findings]``, and ``DRAWS`` of them from images drawn with replacement.
 
-    ``reach [attributes]`` is the way between the ends in units. What is not ``readable`` has no effect: NaN.
+    ``reach [attributes]`` is the way between the ends in units. Only edits count that leave their target ``natural``:
+    a woman made still more of a woman tells nothing of men. What is not ``readable`` has no effect: NaN.
     """
-    read = changes.read[:, :, readable]
-    products = np.einsum("mna,mnb->nab", read, read)
-    responses = np.einsum("mna,mnf->naf", read, changes.probability)
+    read, counted = changes.read[:, :, readable], changes.natural.astype(float)
+    products = np.einsum("mn,mna,mnb->nab", counted, read, read)
+    responses = np.einsum("mn,mna,mnf->naf", counted, read, changes.probability)
     count = products.shape[0]
     drawn = generator("sensitivity", seed).multinomial(count, np.full(count, 1 / count), size=DRAWS)
     weights = np.concatenate([np.ones((1, count)), drawn])
-    ridge = RIDGE * count * len(read) * np.eye(len(readable))
+    ridge = RIDGE * counted.sum() * np.eye(len(readable))
     slopes = np.linalg.solve(
         np.einsum("wn,nab->wab", weights, products) + ridge, np.einsum("wn,naf->waf", weights, responses)
     )
@@ -62,7 +64,7 @@ def effects(changes: Changes, reach: Array, readable: list[int], seed: str) -> t
 
 
 def null(pointless: Changes, moved: Array, reach: Array) -> tuple[Array, Array]:
-    """What 95 % of edits along directions that mean nothing stay between, by finding: low and high ``[findings]``.
+    """The 2.5 % and 97.5 % quantiles of edits along directions that mean nothing: low and high ``[findings]``.
 
     Their changes from the lowest to the highest dose are scaled as the effects of attributes typically are: by the
     median of ``reach`` over ``moved``, of the attributes that were moved.
