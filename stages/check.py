@@ -19,7 +19,6 @@ from stages.compare import check_primary
 from stages.truth import check_classifier
 
 PARAMS = Path("params.yaml")
-UNTYPED = {"code"}  # where the repository's root is; dvc.yaml alone reads it
 
 
 def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
@@ -29,7 +28,7 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
         UserError: names the section or key of ``file`` and what is wrong there.
     """
     kinds = {name: kind for stage in stages for name, kind in sections(stage).items()}
-    if unknown := sorted(set(params) - set(kinds) - UNTYPED):
+    if unknown := sorted(set(params) - set(kinds)):
         raise UserError(f"{file}: no stage reads section '{unknown[0]}'; sections are {', '.join(kinds)}")
     values: dict[str, Any] = {name: read_section(params, name, kind, file) for name, kind in kinds.items()}
     check_primary(values["study"], values["compare"])

@@ -1,5 +1,6 @@
 """The command line every stage shares."""
 
+import gc
 import inspect
 import json
 import sys
@@ -27,6 +28,7 @@ def run(stage: Stage, args: Sequence[str] | None = None) -> None:
 
     A user's error is one line on stderr and exit code 2; Ctrl-C is one line and 130.
     """
+    _collect_again()
     name = stage.__module__ if stage.__module__ != "__main__" else f"stages.{stage.__name__}"
     try:
         with full_disk("the disk"):
@@ -42,6 +44,13 @@ def run(stage: Stage, args: Sequence[str] | None = None) -> None:
         )
     except KeyboardInterrupt:
         leave(f"{name}: stopped; run it again to go on", 130)
+
+
+def _collect_again() -> None:
+    """Garbage, but for what was imported while its collection was off (stages/__init__.py)."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _arguments(stage: Stage, name: str, args: list[str]) -> dict[str, object]:

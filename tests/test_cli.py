@@ -58,6 +58,22 @@ def bake(bake: Bake, out: Path) -> None:
     out.write_text(f"{bake.minutes} {bake.oven}")
 
 
+# What `python -m stages.NAME` does, with a stage that tells whether garbage is collected.
+COLLECTING = """
+import gc, sys
+argv, sys.argv = sys.argv, ["-m"]
+import stages
+print("while importing:", gc.isenabled())
+sys.argv = argv
+from stages.cli import run
+
+def stage() -> None:
+    print("while running:", gc.isenabled())
+
+run(stage, sys.argv[1:])
+"""
+
+
 @pytest.fixture
 def kitchen(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -80,6 +96,13 @@ def test_a_stage_gets_its_section_and_its_paths(kitchen):
     run(bake, ["params.yaml", "--out", "bread", "--bake.minutes", "9"])
     assert (kitchen / "bread").read_text() == "9 hot"
     assert list(sections(bake)) == ["bake"]
+
+
+def test_garbage_is_collected_while_a_stage_runs_but_not_while_it_is_imported(kitchen):
+    told = subprocess.run(
+        [sys.executable, "-c", COLLECTING, "params.yaml"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert told.stdout.splitlines() == ["while importing: False", "while running: True"]
 
 
 def test_a_misspelled_parameter_is_named(kitchen, capsys):
