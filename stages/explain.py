@@ -6,7 +6,6 @@ counterfactuals.csv (how many decisions were flipped, and by how small an edit),
 masks: there the tables are empty.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,13 +15,12 @@ import pandas as pd
 from diffusers import StableDiffusionPipeline
 from jsonargparse.typing import PositiveInt
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
-from raremix.classifier.model import build
 from raremix.data.manifest import write_csv
 from raremix.data.phantom import cohort
-from raremix.diagnosis.counterfactual import Counterfactuals, Decision, Search, counterfactuals, operating_point
+from raremix.diagnosis.counterfactual import Counterfactuals, Decision, Search, counterfactuals
 from raremix.diagnosis.explain import difference, gallery, grad_cam, integrated_gradients, localisation, panel
+from raremix.diagnosis.eyes import load_run
 from raremix.diagnosis.truth import Scale, lesion_masks, pictures
 from raremix.generator.base import load
 from raremix.runtime.device import device
@@ -67,7 +65,12 @@ def explain(
     """Explain decisions of a classifier in three ways, and see which of them find the lesion."""
     explained: dict[str, Explained] = {}
     if layout == "phantom":
-        decisions, base, scale = _decisions(classifier), load(pipeline).to(device()), Scale(seed + 3, height, size)
+        network, diagnosed = load_run(classifier)
+        decisions = {
+            finding: Decision(network, output, threshold)
+            for output, (finding, threshold) in enumerate(zip(diagnosed.findings, diagnosed.thresholds, strict=True))
+        }
+        base, scale = load(pipeline).to(device()), Scale(seed + 3, height, size)
         asked = (explain.images * len(decisions), list(decisions), explain.images)
         patients = cohort.test_part(cohort.tables(root), scale.seed, *asked, 0)
         for finding, decision in decisions.items():
@@ -78,25 +81,6 @@ def explain(
     write_csv(pd.DataFrame(located, columns=LOCALISATION), metrics / "localisation.csv", "%.4f")
     flips = [row for finding, one in explained.items() for row in _flips(finding, one)]
     write_csv(pd.DataFrame(flips, columns=FLIPS), metrics / "counterfactuals.csv", "%.4f")
-
-
-def _decisions(classifier: Path) -> dict[str, Decision]:
-    """The classifier's decision on each finding, at the operating point that suits it best on validation."""
-    config = json.loads((classifier / "config.json").read_text())
-    model = build(config["model"], len(config["findings"]))
-    model.load_state_dict(load_file(classifier / "model.safetensors"))
-    predicted = pd.read_csv(classifier / "predictions.csv").query("part == 'validation'").groupby("finding")
-    decisions = {}
-    for output, finding in enumerate(config["findings"]):
-        rows = predicted.get_group(finding)
-        if rows["label"].nunique() < 2:
-            raise UserError(
-                f"{classifier / 'predictions.csv'}: validation needs images with and without {finding} for a "
-                "threshold; raise phantom.train_images or split.validation"
-            )
-        threshold = operating_point(rows["label"].to_numpy(), rows["probability"].to_numpy())
-        decisions[finding] = Decision(model, output, threshold)
-    return decisions
 
 
 def _explained(

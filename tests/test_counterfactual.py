@@ -10,7 +10,7 @@ from torch import nn
 
 from raremix.classifier.predict import probability
 from raremix.diagnosis import counterfactual
-from raremix.diagnosis.counterfactual import Decision, Search, counterfactuals, operating_point
+from raremix.diagnosis.counterfactual import Decision, Search, counterfactuals
 from raremix.generator.base import load
 from raremix.generator.latents import roundtrip
 from raremix.runtime.device import device
@@ -100,11 +100,3 @@ def test_the_models_are_as_they_were(pipeline, decision):
 def test_a_step_that_leaves_none_is_refused():
     with pytest.raises(UserError, match=r"params\.yaml, explain\.step: 6 leaves none of 6 steps"):
         replace(SEARCH, step=6)
-
-
-def test_the_operating_point_has_the_largest_sum_of_sensitivity_and_specificity():
-    labels = np.array([0, 0, 0, 1, 0, 1, 1])
-    chances = np.array([0.1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
-    assert operating_point(labels, chances) == 0.3  # 1 + 3/4; at 0.5 it is 2/3 + 1
-    assert operating_point(labels, chances**2) == pytest.approx(0.09)
-    assert np.isfinite(operating_point(1 - labels, chances)), "for a classifier that is worse than none"

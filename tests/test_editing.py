@@ -9,12 +9,10 @@ import tiny
 import torch
 from torch import nn
 
-from raremix.classifier.model import build
-from raremix.classifier.predict import predict_run, save_run
 from raremix.data.manifest import FIXED
 from raremix.diagnosis import deep
 from raremix.diagnosis.editing import along, back, check_start, chosen, selectivity
-from raremix.diagnosis.eyes import Classifier, Eyes, load_run
+from raremix.diagnosis.eyes import Classifier, Eyes
 from raremix.diagnosis.hspace import likeness
 from raremix.diagnosis.implicit import Implicit
 from raremix.diagnosis.modes import compared, guided, unguided
@@ -255,19 +253,3 @@ def test_a_traversal_has_a_row_an_edit_and_a_column_a_dose(methods, eyes, way):
     tile = np.asarray(picture)[LINE : LINE + SIDE, LEFT + SIDE : LEFT + 2 * SIDE]
     shown = way.some(slice(1)).images()[0]
     assert tile.mean() == pytest.approx(shown.mean(), abs=2), "unedited in the middle"
-
-
-def test_a_run_decides_at_its_operating_points_or_at_one_half(tmp_path):
-    run, pixels = tmp_path / "vanilla-3-0", tiny.images(12)
-    save_run(run, build("mobilenet_v3_small", 2), "mobilenet_v3_small", ["b", "a"], "float32")
-    _, classifier = load_run(run)
-    assert classifier.thresholds.tolist() == [0.5, 0.5]
-    labels = pd.DataFrame({"image_id": range(12), "a": [0, 1] * 6, "b": [0] * 6 + [1] * 6})
-    predictions = predict_run(run, labels, pixels, "validation")
-    wide = predictions.pivot(index="image_id", columns="finding", values="probability")[["b", "a"]]
-    np.testing.assert_allclose(classifier.probabilities(pixels), wide, atol=1e-6)
-    predictions["probability"] = predictions["label"] * 0.4 + 0.1 + 0.2 * (predictions["finding"] == "b")
-    predictions.to_csv(run / "predictions.csv", index=False)
-    assert load_run(run)[1].thresholds.tolist() == pytest.approx([0.7, 0.5])
-    with pytest.raises(UserError, match=r"none: holds no classifier .*; run `dvc repro classify`"):
-        load_run(tmp_path / "none")

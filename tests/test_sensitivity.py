@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from raremix.diagnosis.sensitivity import (
@@ -13,7 +12,6 @@ from raremix.diagnosis.sensitivity import (
     effects,
     interval,
     null,
-    operating_points,
     resampled,
 )
 
@@ -125,23 +123,3 @@ def test_an_interval_is_of_the_mean_over_images():
     np.testing.assert_array_equal(resampled(values, "test"), resampled(values, "test"))
     _, low, high = interval(np.full((5, 1), 0.3), "test")
     assert (low[0], high[0]) == pytest.approx((0.3, 0.3)), "of images that agree there is no doubt"
-
-
-def balanced(labels, chances, threshold):
-    called = chances >= threshold
-    return (called[labels == 1].mean() + 1 - called[labels == 0].mean()) / 2
-
-
-@pytest.mark.parametrize("levels", [4, 1000])
-def test_operating_points_are_those_of_a_search_over_all_thresholds(levels):
-    """Of few levels, most images share their probability with others: none of them can be told apart by a cut."""
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        labels = np.array([0, 1, *(rng.random(28) < 0.4)]).astype(int)
-        chances = np.round((rng.random(30) + 0.3 * labels) * levels) / levels
-        rows = pd.DataFrame({"part": "validation", "finding": "a", "label": labels, "probability": chances})
-        other = rows.assign(part="test", probability=0.01, label=1)
-        found = operating_points(pd.concat([rows, other, rows.assign(finding="b", probability=chances / 2)]))
-        best = max(balanced(labels, chances, threshold) for threshold in chances)
-        assert balanced(labels, chances, found["a"]) == pytest.approx(best)
-        assert found["b"] == found["a"] / 2

@@ -65,7 +65,7 @@ def present(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def ends(values: "pd.Series[float]") -> tuple[float, float]:
-    """Between which values an attribute is moved: 0 and 1, or the quantiles a standard deviation about the median."""
+    """Between which values an attribute is moved: 0 and 1, or quantiles about a standard deviation from the median."""
     if _binary(str(values.name)):
         return 0.0, 1.0
     low, high = values.quantile(list(ENDS))

@@ -16,7 +16,6 @@ import torch
 from diffusers import StableDiffusionPipeline
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from numpy.typing import NDArray
-from sklearn.metrics import roc_curve
 from torch import nn
 
 from raremix.classifier.model import normalised, on_device
@@ -83,15 +82,6 @@ def counterfactuals(
     return Counterfactuals(
         *(np.concatenate(arrays) for arrays in zip(*(vars(part).values() for part in parts), strict=True))
     )
-
-
-def operating_point(labels: NDArray[np.int64], chances: Array) -> float:
-    """The probability from which on ``labels [n]``, 0 and 1, are best told apart by ``chances [n]``.
-
-    There sensitivity and specificity have the largest sum (Youden 1950); both labels must occur.
-    """
-    false, true, thresholds = roc_curve(labels, chances, drop_intermediate=False)
-    return float(thresholds[1:][(true - false)[1:].argmax()])  # the first is above all
 
 
 def _counterfactuals(

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from sklearn.metrics import roc_curve
 from torch import nn
 
 from raremix.classifier.model import build, on_device
@@ -17,7 +18,7 @@ from raremix.classifier.predict import probability
 from raremix.diagnosis.editing import Way
 from raremix.diagnosis.process import Edit
 from raremix.diagnosis.readers import PictureReader, Units, read
-from raremix.diagnosis.sensitivity import Changes, operating_points
+from raremix.diagnosis.sensitivity import Changes
 from raremix.runtime.device import Precision
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
@@ -78,7 +79,7 @@ def load_run(run: Path) -> tuple[nn.Module, Classifier]:
     A run without predictions, such as a planted one, decides at one half.
 
     Raises:
-        UserError: there is no such run.
+        UserError: there is no such run, or its predictions hold no two classes.
     """
     if not (run / "config.json").is_file():
         raise UserError(f"{run}: holds no classifier (config.json, model.safetensors); run `dvc repro classify`")
@@ -86,11 +87,30 @@ def load_run(run: Path) -> tuple[nn.Module, Classifier]:
     model = build(config["model"], len(config["findings"]))
     model.load_state_dict(load_file(run / "model.safetensors"))
     model = on_device(model).eval()
-    thresholds = pd.Series(0.5, index=config["findings"])
+    thresholds = np.full(len(config["findings"]), 0.5)
     if (run / "predictions.csv").is_file():
-        thresholds = operating_points(pd.read_csv(run / "predictions.csv"))[config["findings"]]
+        thresholds = operating_points(run / "predictions.csv", config["findings"])
     return model, Classifier(
-        config["findings"],
-        lambda pictures: probability(model, pictures, config["precision"]),
-        np.asarray(thresholds, np.float64),
+        config["findings"], lambda pictures: probability(model, pictures, config["precision"]), thresholds
     )
+
+
+def operating_points(predictions: Path, findings: Sequence[str]) -> Array:
+    """The probability of each of ``findings`` from which on sensitivity and specificity have the largest sum.
+
+    On the images of validation in ``predictions``: part, finding, label, probability. Youden 1950.
+
+    Raises:
+        UserError: there, all images have a finding, or none has.
+    """
+    found, table = [], pd.read_csv(predictions).query("part == 'validation'")
+    for finding in findings:
+        rows = table[table["finding"] == finding]
+        if rows["label"].nunique() < 2:
+            raise UserError(
+                f"{predictions}: validation needs images with and without {finding} for a threshold; raise "
+                "phantom.train_images or split.validation"
+            )
+        false, true, thresholds = roc_curve(rows["label"], rows["probability"], drop_intermediate=False)
+        found.append(float(thresholds[1:][(true - false)[1:].argmax()]))  # the first is above all
+    return np.array(found)

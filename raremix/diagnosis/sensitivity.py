@@ -9,7 +9,6 @@ high end.
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
@@ -112,20 +111,3 @@ def interval(values: Array, seed: str) -> tuple[Array, Array, Array]:
     """Mean of ``values [n, findings]`` over images, and its 95 % percentile bootstrap interval."""
     low, high = np.quantile(resampled(values, seed), [0.025, 0.975], axis=0)
     return values.mean(axis=0), low, high
-
-
-def operating_points(predictions: pd.DataFrame) -> "pd.Series[float]":
-    """By finding, the probability that divides the images of validation best: the largest balanced accuracy.
-
-    ``predictions`` of a classifier: part, finding, label, probability. Youden 1950.
-    """
-    found = {}
-    for finding, rows in predictions[predictions["part"] == "validation"].groupby("finding", sort=False):
-        ordered = rows.sort_values("probability", kind="stable")
-        positive, chances = ordered["label"].to_numpy(), ordered["probability"].to_numpy()
-        # Cut before each image: those from it on are called positive. No cut divides images of the same probability.
-        hit = positive[::-1].cumsum()[::-1] / max(positive.sum(), 1)
-        false = (1 - positive)[::-1].cumsum()[::-1] / max((1 - positive).sum(), 1)
-        first = np.diff(chances, prepend=-np.inf) > 0
-        found[finding] = float(chances[np.argmax(np.where(first, hit - false, -np.inf))])
-    return pd.Series(found)

@@ -18,11 +18,11 @@ from scipy.stats import rankdata
 from raremix.data import dicom
 from raremix.data.phantom import dicom as phantom_dicom
 from raremix.data.phantom import mask, render
-from raremix.data.phantom.attributes import ATTRIBUTES, draw
+from raremix.data.phantom.attributes import draw
 from raremix.data.phantom.cohort import Image
 from raremix.data.phantom.dataset import image_id, patient_id
 from raremix.data.pixels import fit
-from raremix.diagnosis.attributes import ENDS
+from raremix.diagnosis.attributes import ends
 from raremix.runtime.cores import cores
 from raremix.runtime.progress import track
 from raremix.runtime.seeds import generator
@@ -42,11 +42,8 @@ class Scale:
 
 
 def levels(patients: Sequence[Image], attribute: str, seed: int) -> tuple[float, float]:
-    """From where to where ``attribute`` is moved: 0 to 1, or between two quantiles of what the patients have."""
-    if ATTRIBUTES[attribute].binary:
-        return 0.0, 1.0
-    low, high = np.quantile([draw(seed, one.patient, one.visit)[attribute] for one in patients], ENDS)
-    return float(low), float(high)
+    """From where to where ``attribute`` is moved: between its ``ends`` among what the patients have."""
+    return ends(pd.Series([draw(seed, one.patient, one.visit)[attribute] for one in patients], name=attribute))
 
 
 def pictures(patients: Sequence[Image], changes: Sequence[Mapping[str, float]], scale: Scale) -> NDArray[np.uint8]:
