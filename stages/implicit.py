@@ -17,7 +17,7 @@ from raremix.data.captions import CLASS_PROMPT
 from raremix.data.checksums import read_checksums
 from raremix.data.manifest import write_csv
 from raremix.diagnosis import implicit as room
-from raremix.diagnosis.editing import Way, back, check_start, chosen
+from raremix.diagnosis.editing import Way, back, check_start, chosen, patients
 from raremix.diagnosis.hspace import noise_for
 from raremix.diagnosis.implicit import ImplicitTraining
 from raremix.diagnosis.modes import compared, guided, unguided
@@ -56,7 +56,7 @@ def implicit(
     (latent, units), (picture, _) = load_latent(readers), load_picture(readers)
     best = readable(r2, units, editing.readable)
     spaces = {space: read_directions(directions / f"{space}.safetensors")["moves"] for space in ("e", "h")}
-    rows = chosen(manifest, splits, min(TRIED_ON, editing.images))
+    rows = chosen(patients(manifest, splits), min(TRIED_ON, editing.images))
     pixels = images.load(list(rows["file"]), read_checksums(checksums))
     base = load(pipeline).to(device())
     way = course(base, latents.sampling.steps)

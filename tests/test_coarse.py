@@ -7,7 +7,7 @@ import tiny
 import torch
 from torch import nn
 
-from raremix.diagnosis.coarse import Pairs, beside, pairs, table, told
+from raremix.diagnosis.coarse import Pairs, by_attribute, pairs, table, told
 from raremix.diagnosis.eyes import Classifier, Eyes
 from raremix.diagnosis.readers import Units
 from raremix.diagnosis.sensitivity import DRAWS
@@ -111,13 +111,15 @@ def test_the_null_is_what_nonsense_does_over_the_same_way_in_ascending_order():
     assert table(rows[:1], found[:1], known[:1], FINDINGS)[["null_low", "null_high"]].isna().all(axis=None)
 
 
-def test_only_what_arrived_and_has_a_truth_is_held_against_it():
+def test_an_attribute_is_told_by_all_its_phrases_together():
+    """Male goes half the way up and changes .1; female a tenth of it down, and changes .1 the other way."""
     rows = named(MALE, FEMALE, ELDERLY, LAMP)
-    found = [pair([1.0, 0, 0], (0.1, 0.2)), pair([0.1, 0, 0]), pair([0, 1.0, 0], (0.3, 0)), pair([0, 0, 0])]
+    found = [pair([1.0, 0, 0], (0.1, 0.2)), pair([-0.2, 0, 0], (-0.1, 0)), pair([0, 1.0, 0], (0.3, 0)), pair([0, 0, 0])]
     known = told(rows, found, UNITS, [0, 1, 2], 0.25)
-    labels, effects, draws = beside(found, known, ["male", "ap"])
-    assert labels == ["male: male"]
-    np.testing.assert_allclose(effects, [[0.2, 0.4]])
+    assert [one.arrived for one in known] == [True, False, True, False], "one of its phrases is enough"
+    labels, effects, draws = by_attribute(rows, found, UNITS, known, ["male", "ap"])
+    assert labels == ["male"], "only what has a truth"
+    np.testing.assert_allclose(effects, [[0.2 / 0.6, 0.2 / 0.6]])
     assert draws.shape == (DRAWS, 1, 2)
-    labels, effects, draws = beside(found, known, [])
+    labels, effects, draws = by_attribute(rows, found, UNITS, known, [])
     assert (labels, effects.shape, draws.shape[1:]) == ([], (0, 2), (0, 2))

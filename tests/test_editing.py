@@ -11,7 +11,7 @@ from torch import nn
 
 from raremix.data.manifest import FIXED
 from raremix.diagnosis import deep
-from raremix.diagnosis.editing import along, back, check_start, chosen, selectivity
+from raremix.diagnosis.editing import along, back, check_start, chosen, patients, selectivity
 from raremix.diagnosis.eyes import Classifier, Eyes
 from raremix.diagnosis.hspace import likeness
 from raremix.diagnosis.implicit import Implicit
@@ -122,11 +122,12 @@ def listed(tmp_path):
 
 
 def test_images_to_edit_are_of_validation_one_a_patient(listed):
-    rows = chosen(*listed, 4)
+    rows = patients(*listed)
     assert list(rows["image_id"]) == ["i2", "i4", "i6", "i8"]
-    assert list(chosen(*listed, 2)["image_id"]) == list(chosen(*listed, 2)["image_id"])
+    assert list(chosen(rows, 4)["image_id"]) == list(rows["image_id"])
+    assert list(chosen(rows, 2)["image_id"]) == list(chosen(rows, 2)["image_id"])
     with pytest.raises(UserError, match=r"params\.yaml, editing\.images: 5 patients of validation are needed, not 4"):
-        chosen(*listed, 5)
+        chosen(rows, 5)
 
 
 def test_edits_that_start_at_the_end_are_refused():

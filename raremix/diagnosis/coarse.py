@@ -1,6 +1,6 @@
 """Coarse sensitivity: samples for a phrase against samples of the neutral prompt, from the same noise."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,11 +115,26 @@ def table(named: pd.DataFrame, found: list[Pairs], known: list[Told], findings: 
     return pd.concat(tables, ignore_index=True)
 
 
-def beside(found: list[Pairs], known: list[Told], truths: list[str]) -> tuple[list[str], Array, Array]:
-    """Labels, effects ``[phrases, findings]`` and draws of them, of phrases that arrived and whose truth is known."""
-    kept = [k for k, one in enumerate(known) if one.arrived and one.reads in truths]
-    labels = [f"{known[k].phrase}: {known[k].reads}" for k in kept]
-    draws = [resampled(found[k].probability, known[k].phrase) * known[k].scale for k in kept]
-    effects = [found[k].probability.mean(axis=0) * known[k].scale for k in kept]
+def by_attribute(
+    named: pd.DataFrame, found: list[Pairs], units: Units, known: list[Told], truths: Collection[str]
+) -> tuple[list[str], Array, Array]:
+    """Attributes, effects ``[attributes, findings]`` and draws of them; of those that arrived and are in ``truths``.
+
+    An attribute arrived with one of its phrases. All its phrases count: their changes in probability, each in its
+    direction, over the way that they moved it together.
+    """
+    names = list(dict.fromkeys(one.reads for one in known if one.arrived and one.reads in truths))
+    effects, draws = [], []
+    for name in names:
+        k = units.attributes.index(name)
+        signed = [
+            (-1 if str(reads).startswith("-") else 1, pair)
+            for reads, pair in zip(named["reads"], found, strict=True)
+            if str(reads).removeprefix("-") == name
+        ]
+        changed = np.sum([sign * pair.probability for sign, pair in signed], axis=0)
+        moved = np.sum([sign * pair.read[:, k].mean() for sign, pair in signed]) / units.reach[k]
+        effects.append(changed.mean(axis=0) / moved)
+        draws.append(resampled(changed, name) / moved)
     findings = found[0].probability.shape[1]
-    return labels, np.reshape(effects, (-1, findings)), np.stack(draws, 1) if draws else np.zeros((1, 0, findings))
+    return names, np.reshape(effects, (-1, findings)), np.stack(draws, 1) if draws else np.zeros((1, 0, findings))

@@ -54,20 +54,24 @@ def check_start(start: int, steps: int) -> None:
         )
 
 
-def chosen(manifest: Path, splits: Path, count: int) -> pd.DataFrame:
-    """The rows of ``count`` images of validation, one a patient: no classifier and no reader has learned from them.
+def patients(manifest: Path, splits: Path) -> pd.DataFrame:
+    """The rows of validation, one image a patient: no classifier and no reader has learned from them."""
+    rows = read_manifest(manifest)
+    part = rows["image_id"].map(read_trial(splits / "trial0.csv").set_index("image_id")["part"])
+    return rows[part == "validation"].groupby("patient_id").head(1).sort_values("image_id")
+
+
+def chosen(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+    """``count`` of the ``rows`` of ``patients``.
 
     Raises:
         UserError: there are fewer.
     """
-    rows = read_manifest(manifest)
-    part = rows["image_id"].map(read_trial(splits / "trial0.csv").set_index("image_id")["part"])
-    patients = rows[part == "validation"].groupby("patient_id").head(1).sort_values("image_id")
-    if len(patients) < count:
+    if len(rows) < count:
         raise UserError(
-            f"params.yaml, editing.images: {count} patients of validation are needed, not {len(patients)}; lower it"
+            f"params.yaml, editing.images: {count} patients of validation are needed, not {len(rows)}; lower it"
         )
-    return patients.iloc[np.sort(generator("editing").choice(len(patients), count, replace=False))]
+    return rows.iloc[np.sort(generator("editing").choice(len(rows), count, replace=False))]
 
 
 def back(

@@ -18,7 +18,7 @@ from raremix.classifier.predict import probability
 from raremix.diagnosis.editing import Way
 from raremix.diagnosis.process import Edit
 from raremix.diagnosis.readers import PictureReader, Units, read
-from raremix.diagnosis.sensitivity import Changes
+from raremix.diagnosis.sensitivity import Changes, Seen
 from raremix.runtime.device import Precision
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
@@ -49,6 +49,11 @@ class Eyes:
         """The attributes of ``pictures``, in units ``[n, attributes]``."""
         return read(self.reader, torch.from_numpy(pictures), self.precision)
 
+    def seen(self, pictures: Pictures) -> dict[str, Seen]:
+        """What is read in ``pictures``, and what each classifier says of them."""
+        reading = self.read(pictures)
+        return {key: Seen(reading, one.probabilities(pictures)) for key, one in self.classifiers.items()}
+
     def changes(self, way: Way, edits: Sequence[tuple[int, float, Edit]], name: str) -> dict[str, Changes]:
         """What ``edits`` (target, dose, edit) do to the images of ``way``, by classifier; ``name`` is the bar's."""
         before = way.images()
@@ -61,15 +66,16 @@ class Eyes:
             for key, one in self.classifiers.items():
                 chances[key].append(one.probabilities(after))
         targets, doses = np.array([one[0] for one in edits]), np.array([one[1] for one in edits])
-        natural = np.ones((len(edits), len(before)), bool)
+        natural, (least, most) = np.ones((len(edits), len(before)), bool), self.units.natural
         for index, k in enumerate(targets):
             if k < len(self.units.attributes):  # what means nothing has more directions than there are attributes
-                natural[index] = self.units.natural(k, (attributes + moved[index])[:, k])
+                reading = (attributes + moved[index])[:, k]
+                natural[index] = (least[k] <= reading) & (reading <= most[k])
         found = {}
         for key, one in self.classifiers.items():
             after_all = np.stack(chances[key])
             flipped = (after_all >= one.thresholds) != (seen[key] >= one.thresholds)
-            found[key] = Changes(targets, doses, np.stack(moved), after_all - seen[key], flipped, natural)
+            found[key] = Changes(targets, doses, np.stack(moved), seen[key], after_all - seen[key], flipped, natural)
         return found
 
 

@@ -52,15 +52,22 @@ class Units:
     high: list[float]
 
     @property
+    def ends(self) -> tuple[Array, Array]:
+        """The low end and the high end, in units, ``[attributes]``."""
+        mean, sd = np.array(self.mean), np.array(self.sd)
+        return (np.array(self.low) - mean) / sd, (np.array(self.high) - mean) / sd
+
+    @property
     def reach(self) -> Array:
         """How many units it is from the low end to the high end, ``[attributes]``."""
-        return (np.array(self.high) - self.low) / self.sd
+        low, high = self.ends
+        return np.asarray(high - low)
 
-    def natural(self, attribute: int, values: Array) -> NDArray[np.bool_]:
-        """Whether ``values [n]`` of an ``attribute`` (its index) are at most half its reach beyond its ends."""
-        mean, sd, beyond = self.mean[attribute], self.sd[attribute], self.reach[attribute] / 2
-        low, high = (self.low[attribute] - mean) / sd, (self.high[attribute] - mean) / sd
-        return np.asarray((low - beyond <= values) & (values <= high + beyond))
+    @property
+    def natural(self) -> tuple[Array, Array]:
+        """Half the reach beyond either end, in units, ``[attributes]``: few real images are further out."""
+        low, high = self.ends
+        return low - self.reach / 2, high + self.reach / 2
 
     def of(self, values: pd.DataFrame) -> NDArray[np.float32]:
         """``values`` (a column an attribute) in units, ``[n, attributes]``; NaN where one is not known."""

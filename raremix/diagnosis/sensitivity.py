@@ -1,23 +1,25 @@
-"""How strongly a classifier reacts to each attribute, from edits of images; and how well that agrees with the truth.
+"""How strongly a classifier reacts to each attribute, from edits of images and from images as they are.
 
 An edit moves its target, and a little of everything else. So the effect of an attribute is not read off its own
-edits: the changes in probability of all edits of all images are regressed on the changes that an independent reader
-sees in all attributes at once. An effect is a change in probability over the way from the attribute's low end to its
-high end.
+edits: what all edits of all images change in the classifier's logits is regressed on the changes that an independent
+reader sees in all attributes at once. Images differ by themselves, too: the same regression between images is a second
+source. An effect is a change in probability, were each image moved from the attribute's low end to its high end.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from scipy.special import expit, logit
 
+from raremix.diagnosis.readers import Units
 from raremix.runtime.seeds import generator
 
 Array = NDArray[np.float64]
 DRAWS = 500
 RIDGE = 1e-3  # of the regression, in squared standard deviations of an attribute
-PERMUTATIONS = 1000
+SURE = 1e-4  # a probability nearer to 0 or 1 counts as this far from it
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Changes:
     targets: NDArray[np.int64]  # the attribute that each edit is for, [m]
     doses: Array  # [m]
     read: Array  # changes in units of the attributes, [m, n, attributes]
-    probability: Array  # changes in the classifier's probability, [m, n, findings]
+    before: Array  # the classifier's probability without an edit, [n, findings]
+    probability: Array  # changes in it, [m, n, findings]
     flipped: NDArray[np.bool_]  # whether its decision at the threshold changed, [m, n, findings]
     natural: NDArray[np.bool_]  # whether the target is still as far out as in real images at most, [m, n]
 
@@ -41,25 +44,83 @@ class Changes:
         return found
 
 
-def effects(changes: Changes, reach: Array, readable: list[int], seed: str) -> tuple[Array, Array]:
+@dataclass(frozen=True)
+class Seen:
+    """n images as they are: readings in units ``[n, attributes]``, the classifier's probabilities ``[n, findings]``."""
+
+    read: Array
+    probability: Array
+
+
+@dataclass(frozen=True)
+class Source:
+    """What n images tell of the slopes of logits over readings; all sources count the same, whatever n is."""
+
+    products: Array  # of readings, [n, attributes, attributes]
+    responses: Array  # of readings and logits, [n, attributes, findings]
+    pictures: Array  # of each image that count, [n]
+
+    def moments(self, weights: Array) -> tuple[Array, Array]:
+        """Mean products and responses over the pictures of images, by ``weights [draws, n]`` of these."""
+        total = np.maximum(weights @ self.pictures, 1)[:, None, None]
+        return np.einsum("wn,nab->wab", weights, self.products) / total, np.einsum(
+            "wn,naf->waf", weights, self.responses
+        ) / total
+
+
+def edited(changes: Changes) -> Source:
+    """What edits changed in each image.
+
+    Only edits count that leave their target ``natural``: a woman made still more of a woman tells nothing of men.
+    """
+    counted = changes.natural.astype(float)
+    moved = _logit(changes.before + changes.probability) - _logit(changes.before)
+    return Source(
+        np.einsum("mn,mna,mnb->nab", counted, changes.read, changes.read),
+        np.einsum("mn,mna,mnf->naf", counted, changes.read, moved),
+        counted.sum(axis=0),
+    )
+
+
+def as_they_are(seen: Seen) -> Source:
+    """How images differ by themselves."""
+    read, logits = seen.read - seen.read.mean(axis=0), _logit(seen.probability)
+    logits -= logits.mean(axis=0)
+    return Source(np.einsum("na,nb->nab", read, read), np.einsum("na,nf->naf", read, logits), np.ones(len(read)))
+
+
+def effects(sources: Sequence[Source], seen: Seen, units: Units, readable: list[int], seed: str) -> tuple[Array, Array]:
     """The effects ``[attributes, findings]``, and ``DRAWS`` of them from images drawn with replacement.
 
-    ``reach [attributes]`` is the way between the ends in units. Only edits count that leave their target ``natural``:
-    a woman made still more of a woman tells nothing of men. What is not ``readable`` has no effect: NaN.
+    The slopes that ``sources`` have in common are told over the images of ``seen``: the mean difference in probability
+    between an attribute at its high end and at its low end, all else as it is. What is not ``readable`` has no effect:
+    NaN.
     """
-    read, counted = changes.read[:, :, readable], changes.natural.astype(float)
-    products = np.einsum("mn,mna,mnb->nab", counted, read, read)
-    responses = np.einsum("mn,mna,mnf->naf", counted, read, changes.probability)
-    count = products.shape[0]
-    drawn = generator("sensitivity", seed).multinomial(count, np.full(count, 1 / count), size=DRAWS)
-    weights = np.concatenate([np.ones((1, count)), drawn])
-    ridge = RIDGE * counted.sum() * np.eye(len(readable))
-    slopes = np.linalg.solve(
-        np.einsum("wn,nab->wab", weights, products) + ridge, np.einsum("wn,naf->waf", weights, responses)
+    rng, moments = generator("sensitivity", seed), []
+    for source in sources:
+        count = len(source.pictures)
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS)
+        moments.append(source.moments(np.concatenate([np.ones((1, count)), drawn])))
+    products, responses = (np.sum(parts, axis=0) for parts in zip(*moments, strict=True))
+    slopes: Array = np.linalg.solve(
+        products[:, readable][:, :, readable] + RIDGE * np.eye(len(readable)), responses[:, readable]
     )
-    found = np.full((len(weights), len(reach), responses.shape[2]), np.nan)
-    found[:, readable] = slopes * reach[readable][:, None]
-    return found[0], found[1:]
+    effect = np.full((len(slopes), len(units.attributes), slopes.shape[2]), np.nan)
+    for index, k in enumerate(readable):
+        effect[:, k] = _over_the_whole_way(slopes[:, index], seen, units, k)
+    return effect[0], effect[1:]
+
+
+def _over_the_whole_way(slopes: Array, seen: Seen, units: Units, k: int) -> Array:
+    """The mean change in probability ``[draws, findings]`` by ``slopes`` of the logits over attribute ``k``."""
+    (low, high), (least, most) = units.ends, units.natural
+    reading, logits = np.clip(seen.read[:, k], least[k], most[k]), _logit(seen.probability)
+    ends = [expit(logits + slopes[:, None] * (end - reading)[:, None]).mean(axis=1) for end in (low[k], high[k])]
+    return np.asarray(ends[1] - ends[0])
+
+
+def _logit(probability: Array) -> Array:
+    return np.asarray(logit(np.clip(probability, SURE, 1 - SURE)))
 
 
 def null(pointless: Changes, moved: Array, reach: Array) -> tuple[Array, Array]:
@@ -76,27 +137,6 @@ def null(pointless: Changes, moved: Array, reach: Array) -> tuple[Array, Array]:
         spans.append((pointless.probability[high] - pointless.probability[low]).mean(axis=0) * scale)
     low, high = np.quantile(spans, [0.025, 0.975], axis=0)
     return low, high
-
-
-def agreement(estimates: Array, draws: Array, true: Array, seed: str) -> dict[str, float | None]:
-    """Spearman's rank correlation of ``estimates`` and ``true [attributes, findings]``, over both.
-
-    ``low`` and ``high`` are of the ``draws [.., attributes, findings]`` of the estimates; ``null`` is what 95 % of
-    permutations of the attributes stay below. None of fewer than three attributes.
-    """
-    if len(estimates) < 3:
-        return {"spearman": None, "low": None, "high": None, "null": None, "attributes": len(estimates)}
-    rng = generator("agreement", seed)
-    low, high = np.quantile([_rank(one, true) for one in draws], [0.025, 0.975])
-    permuted = [_rank(estimates, true[rng.permutation(len(true))]) for _ in range(PERMUTATIONS)]
-    figures = {"spearman": _rank(estimates, true), "low": low, "high": high, "null": np.quantile(permuted, 0.95)}
-    return {**{name: round(float(value), 4) for name, value in figures.items()}, "attributes": len(estimates)}
-
-
-def _rank(estimates: Array, true: Array) -> float:
-    if np.ptp(estimates) == 0 or np.ptp(true) == 0:
-        return 0.0
-    return float(spearmanr(estimates.ravel(), true.ravel()).statistic)
 
 
 def resampled(values: Array, seed: str) -> Array:
