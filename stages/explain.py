@@ -132,12 +132,12 @@ def _flips(finding: str, one: Explained) -> list[dict[str, object]]:
 
 
 def _draw(explained: dict[str, Explained], metrics: Path) -> None:
-    """A few images of each finding in both pictures, found ones before missed ones."""
+    """A few images of each finding in both pictures: the surest of those found, before missed ones."""
     metrics.mkdir(parents=True, exist_ok=True)
     shown = [
         (finding, one, index)
         for finding, one in explained.items()
-        for index in np.argsort(~one.found, kind="stable")[:SHOWN]
+        for index in np.lexsort((-one.edits.chances[:, 0], ~one.found))[:SHOWN]
     ]
     before, after, masks = (
         np.stack(parts)

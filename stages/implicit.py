@@ -1,8 +1,8 @@
 """The implicit function of h, and how all modes of editing compare on images of validation.
 
 In: latents of real images, the boundaries' directions, the readers, the base model. Out: the function; training.csv (by
-step of the way: how much of what was asked it missed in the last fifth of its training) and modes.csv (spaces, steps,
-strengths and branches of guidance).
+step of the way: how much of what was asked it missed in the last fifth of its training), shifts.csv (what it does to h,
+by step) and modes.csv (spaces, steps, strengths and branches of guidance).
 """
 
 from dataclasses import replace
@@ -23,6 +23,7 @@ from raremix.diagnosis.implicit import ImplicitTraining
 from raremix.diagnosis.modes import compared, guided, unguided
 from raremix.diagnosis.process import course, words
 from raremix.diagnosis.readers import load_latent, load_picture, read, readable
+from raremix.diagnosis.shifts import shifts
 from raremix.diagnosis.stored import read as read_latents
 from raremix.diagnosis.stored import read_directions
 from raremix.generator.base import load
@@ -33,6 +34,7 @@ from stages.diagnosed import Editing
 from stages.latents import Latents
 
 TRIED_ON = 16  # images
+LOOKED_AT = 64  # images whose shifts are measured
 TRIED = 3  # attributes, those that are read best
 
 
@@ -61,10 +63,11 @@ def implicit(
     base = load(pipeline).to(device())
     way = course(base, latents.sampling.steps)
     text = words(base, plain([CLASS_PROMPT], [0]), 1.0, implicit.precision)
+    real_ones, kept = read_latents(walked), np.flatnonzero(pd.read_csv(walked / "images.csv")["kept"])
     learned, errors = room.train(
         base.unet,
-        read_latents(walked),
-        np.flatnonzero(pd.read_csv(walked / "images.csv")["kept"]),
+        real_ones,
+        kept,
         text,
         way,
         latent,
@@ -73,6 +76,7 @@ def implicit(
     )
     room.save(out, learned)
     write_csv(_by_step(errors, way.timesteps), metrics / "training.csv", "%.4f")
+    write_csv(shifts(learned, real_ones.h[kept[:LOOKED_AT], :, 0], spaces["h"], best), metrics / "shifts.csv", "%.4f")
 
     sampling = replace(latents.sampling, batch=editing.batch, precision=editing.precision)
     real = back(base, pixels, sampling, latents.refinements, editing.start)

@@ -38,6 +38,9 @@ def test_every_mode_is_tried_on_the_attributes_that_are_read_best(stage):
     assert set(training["step"]) <= {0, 1, 2}
     assert training["timestep"].is_monotonic_decreasing
     assert (training["missed"] > 0).all()
+    shifts = pd.read_csv("metrics/shifts.csv")
+    assert shifts["step"].tolist() == [0, 1, 2]
+    assert (shifts["length"] > 0).all()
     modes = pd.read_csv("metrics/modes.csv")
     assert len(modes.drop_duplicates(["space", "steps", "what"])) == MODES
     assert list(dict.fromkeys(modes["attribute"])) == ["male", "exposure", "thickness"], "not ap, which is hardly read"
@@ -46,7 +49,10 @@ def test_every_mode_is_tried_on_the_attributes_that_are_read_best(stage):
 
 
 def test_the_same_params_give_the_same_bytes(stage):
-    files = [Path(name) for name in ("implicit.safetensors", "metrics/training.csv", "metrics/modes.csv")]
+    files = [
+        Path(name)
+        for name in ("implicit.safetensors", "metrics/training.csv", "metrics/shifts.csv", "metrics/modes.csv")
+    ]
     stage()
     before = [file.read_bytes() for file in files]
     stage()

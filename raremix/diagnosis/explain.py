@@ -155,18 +155,18 @@ def panel(images: Images, maps: Mapping[str, Array], masks: Masks) -> Image.Imag
 def gallery(before: Images, after: Images, masks: Masks, captions: Sequence[str], columns: int) -> Image.Image:
     """``columns`` counterfactuals a row: the image, its counterfactual, the difference, a caption above them.
 
-    In the difference red is brighter afterwards and blue darker, up to the largest difference of the image itself; the
-    mask is outlined there alone, so that it can be seen what was taken away.
+    In the difference red is brighter afterwards and blue darker, up to the largest difference in the gallery; the mask
+    is outlined there alone, so that it can be seen what was taken away.
     """
     width, height = 3 * TILE, HEADER + TILE
     page = Image.new("RGB", (width * columns, height * -(-len(before) // columns)))
     pen = ImageDraw.Draw(page)
-    for index, (image, edited, mask) in enumerate(zip(before, after, masks, strict=True)):
+    changes = after.astype(np.float64) - before
+    shades = 0.5 + changes / max(2 * np.abs(changes).max(), 1)
+    for index, (image, edited, shade, mask) in enumerate(zip(before, after, shades, masks, strict=True)):
         left, top = width * (index % columns), height * (index // columns)
         pen.text((left + 4, top + 2), captions[index], "white")
-        change = edited.astype(np.float64) - image
-        colours = colormaps["RdBu_r"](0.5 + change / max(2 * np.abs(change).max(), 1))[..., :3]
-        last = _outlined(np.rint(255 * colours).astype(np.uint8), mask)
+        last = _outlined(np.rint(255 * colormaps["RdBu_r"](shade)[..., :3]).astype(np.uint8), mask)
         for column, tile in enumerate((_scaled(image), _scaled(edited), last)):
             page.paste(tile, (left + TILE * column, top + HEADER))
     return page.quantize(256)

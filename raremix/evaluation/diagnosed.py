@@ -23,13 +23,13 @@ def _methods(summary: dict[str, Any]) -> list[str]:
         interval = "" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]"
         rows.append(
             f"| {method} | {found['attributes']} | {_number(found['spearman'])}{interval} | {_number(found['null'])} | "
-            f"{_number(selective.get('mean'))} ({_number(selective.get('least'))}) | "
-            f"{_number(real.get('unedited'))} → {_number(real.get('edited'))} |"
+            f"{_number(found.get('edits'))} | {_number(found.get('images'))} | "
+            f"{_pair(selective, 'mean', ' ({})', 'least')} | {_pair(real, 'unedited', ' → {}', 'edited')} |"
         )
     return [
         "| method | attributes that arrived, with a truth | Spearman with the truth | 95 % of permutations below "
-        "| selectivity, mean (least) | probe: unedited → edited |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| by edits alone | by images as they are alone | selectivity, mean (least) | probe: unedited → edited |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
         *rows,
     ]
 
@@ -39,7 +39,7 @@ def _strongest(table: pd.DataFrame, classifier: str) -> list[str]:
     arrived = table[table["method"] == "hyperplane"].set_index(["attribute", "finding"])["arrived"]
     wide = wide[arrived.reindex(wide.index).fillna(0) == 1]
     largest = wide.reindex(wide["hyperplane"].abs().sort_values(ascending=False).index).head(SHOWN)
-    columns = [name for name in ("hyperplane", "implicit", "true") if name in wide]
+    columns = [name for name in ("hyperplane", "implicit", "observed", "true") if name in wide]
     rows = [
         f"| {row['attribute']} | {row['finding']} | {' | '.join(_signed(row[name]) for name in columns)} |"
         for row in largest.reset_index().to_dict("records")
@@ -59,7 +59,7 @@ def _planted(ranks: dict[str, dict[str, int]]) -> list[str]:
         return []
     methods = list(next(iter(ranks.values())))
     return [
-        "Rank of the planted attribute, by size of its effect among those that arrived:",
+        "Rank of the planted attribute by size of effect, among those that arrived (observed: can be read; true: all):",
         "",
         f"| classifier | {' | '.join(methods)} |",
         f"|---|{'---:|' * len(methods)}",
@@ -69,6 +69,11 @@ def _planted(ranks: dict[str, dict[str, int]]) -> list[str]:
 
 def _signed(value: float) -> str:
     return "" if pd.isna(value) else f"{value:+.3f}"
+
+
+def _pair(figures: dict[str, Any], first: str, between: str, second: str) -> str:
+    """Two of ``figures``; nothing where there are none."""
+    return _number(figures[first]) + between.format(_number(figures[second])) if figures else ""
 
 
 def _number(value: float | None) -> str:
