@@ -6,11 +6,11 @@ of what can be measured in an image: a minus before it where the words mean less
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 from jsonargparse.typing import PositiveInt
 
+from raremix.data import Layout
 from raremix.data.findings import slug
 from raremix.data.manifest import write_csv
 from raremix.data.phantom.attributes import ATTRIBUTES
@@ -96,9 +96,7 @@ def _nonsense(attributes: Attributes, study: Study, held: Discovered) -> list[st
     return phrases
 
 
-def attributes(
-    attributes: Attributes, study: Study, layout: Literal["phantom", "vindr", "table"], metrics: Path
-) -> None:
+def attributes(attributes: Attributes, study: Study, layout: Layout, metrics: Path) -> None:
     """List the attributes that edits are asked for."""
     write_csv(table(attributes, study, layout), metrics / "attributes.csv")
 

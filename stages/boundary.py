@@ -7,12 +7,12 @@ the step where boundaries in that space hold best).
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from jsonargparse.typing import PositiveInt
 
+from raremix.data import Layout
 from raremix.data.manifest import read_manifest, write_csv
 from raremix.diagnosis.attributes import known, present
 from raremix.diagnosis.boundary import Boundaries, check, fit
@@ -48,7 +48,7 @@ def check_images(boundary: Boundary, images: int) -> None:
 def boundary(
     measured: Measured,
     boundary: Boundary,
-    layout: Literal["phantom", "vindr", "table"],
+    layout: Layout,
     seed: int,
     manifest: Path,
     metadata: Path,

@@ -110,5 +110,6 @@ def read_params(file: Path) -> dict[str, object]:
 
 
 def leave(line: str, code: int) -> None:
+    """End the process with ``line`` on stderr and exit code ``code``."""
     print(line, file=sys.stderr)
     sys.exit(code)

@@ -8,7 +8,6 @@ masks: there the tables are empty.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from diffusers import StableDiffusionPipeline
 from jsonargparse.typing import PositiveInt
 from numpy.typing import NDArray
 
+from raremix.data import Layout
 from raremix.data.manifest import write_csv
 from raremix.data.phantom import cohort
 from raremix.diagnosis.counterfactual import Counterfactuals, Decision, Search, counterfactuals
@@ -53,7 +53,7 @@ class Explained:
 
 def explain(
     explain: Explain,
-    layout: Literal["phantom", "vindr", "table"],
+    layout: Layout,
     root: Path,
     seed: int,
     height: int,

@@ -8,7 +8,6 @@ is no classifier, and both tables have no row (DVC does not bring back an empty 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from raremix.classifier.model import from_backbone
 from raremix.classifier.predict import probability, save_run
 from raremix.classifier.train import ClassifierTraining, Examples, train
+from raremix.data import Layout
 from raremix.data.findings import FINDINGS, known
 from raremix.data.manifest import write_csv
 from raremix.data.phantom import cohort
@@ -58,7 +58,7 @@ class Planted:
 
 def planted(
     planted: Planted,
-    layout: Literal["phantom", "vindr", "table"],
+    layout: Layout,
     root: Path,
     seed: int,
     height: int,

@@ -7,7 +7,6 @@ base model predicts at each sampling step: where on the way it is decided).
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from diffusers import StableDiffusionPipeline
 from jsonargparse.typing import PositiveInt
 
 from raremix.classifier.model import from_backbone
-from raremix.data import images
+from raremix.data import Layout, images
 from raremix.data.captions import CLASS_PROMPT
 from raremix.data.checksums import read_checksums
 from raremix.data.manifest import read_manifest, write_csv
@@ -57,7 +56,7 @@ class Readers:
 def readers(
     measured: Measured,
     readers: Readers,
-    layout: Literal["phantom", "vindr", "table"],
+    layout: Layout,
     seed: int,
     steps: int,
     manifest: Path,

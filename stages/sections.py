@@ -1,10 +1,10 @@
 """The params sections that several stages read, and the values they may have."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+from raremix.data import Layout
 from raremix.data.findings import known
 from raremix.runtime.errors import UserError
 
@@ -17,7 +17,7 @@ class Data:
     """Where the radiographs are."""
 
     root: str  # the phantom's tables, VinDr-CXR's directory, or a directory with manifest.csv
-    layout: Literal["phantom", "vindr", "table"]
+    layout: Layout
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ and summary.json (how reliable these figures are, by classifier). Real data have
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from jsonargparse.typing import PositiveInt
 from numpy.typing import NDArray
 
 from raremix.classifier.predict import predict_run
+from raremix.data import Layout
 from raremix.data.findings import FINDINGS
 from raremix.data.manifest import write_csv
 from raremix.data.phantom import cohort
@@ -60,7 +60,7 @@ def check_classifier(study: Study, truth: Truth) -> None:
 
 def truth(
     truth: Truth,
-    layout: Literal["phantom", "vindr", "table"],
+    layout: Layout,
     root: Path,
     seed: int,
     height: int,

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,14 @@ def save_run(run: Path, model: nn.Module, name: str, findings: list[str], precis
     (run / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
+def load_network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that ``save_run`` wrote into ``run``, and what it wrote beside it: model, findings, precision."""
+    config = json.loads((run / "config.json").read_text())
+    model = build(config["model"], len(config["findings"]))
+    model.load_state_dict(load_file(run / "model.safetensors"))
+    return model, config
+
+
 def predict_run(run: Path, rows: pd.DataFrame, pixels: NDArray[np.uint8], part: str) -> pd.DataFrame:
     """Predictions of the classifier in ``run`` for ``rows`` (image_id and a column per finding).
 
@@ -32,10 +41,8 @@ def predict_run(run: Path, rows: pd.DataFrame, pixels: NDArray[np.uint8], part: 
 
     Returns a row per image and finding: image_id, part, finding, label (0 or 1), probability (0..1, six decimals).
     """
-    config = json.loads((run / "config.json").read_text())
+    model, config = load_network(run)
     findings = config["findings"]
-    model = build(config["model"], len(findings))
-    model.load_state_dict(load_file(run / "model.safetensors"))
     probabilities = probability(model, pixels, config["precision"])
     return pd.DataFrame(
         {

@@ -1,1 +1,5 @@
 """Radiographs and their labels: the phantom, readers of real data, manifest, split and mixes. No torch model here."""
+
+from typing import Literal
+
+Layout = Literal["phantom", "vindr", "table"]  # of a data set on disk

@@ -1,10 +1,10 @@
 """What is known of a radiograph and its patient: the phantom's truth, or what a header tells."""
 
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
+from raremix.data import Layout
 from raremix.data.captions import read_metadata
 from raremix.data.findings import DEVICES
 from raremix.data.phantom.attributes import ATTRIBUTES, draw
@@ -14,9 +14,7 @@ ENDS = (0.16, 0.84)
 FACTS = {"exposure": "exposure_index", "thickness": "body_thickness", "source_distance": "source_distance"}
 
 
-def known(
-    attributes: list[str], layout: Literal["phantom", "vindr", "table"], rows: pd.DataFrame, metadata: Path, seed: int
-) -> pd.DataFrame:
+def known(attributes: list[str], layout: Layout, rows: pd.DataFrame, metadata: Path, seed: int) -> pd.DataFrame:
     """The ``attributes`` of the images in ``rows`` (of the manifest), a column each, by image_id; NaN if not known.
 
     Raises:

@@ -1,6 +1,5 @@
 """Who looks at edited images: a reader of attributes, and the classifiers that are diagnosed."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from sklearn.metrics import roc_curve
 from torch import nn
 
-from raremix.classifier.model import build, on_device
-from raremix.classifier.predict import probability
+from raremix.classifier.model import on_device
+from raremix.classifier.predict import load_network, probability
 from raremix.diagnosis.editing import Way
 from raremix.diagnosis.process import Edit
 from raremix.diagnosis.readers import PictureReader, Units, read
@@ -89,10 +87,8 @@ def load_run(run: Path) -> tuple[nn.Module, Classifier]:
     """
     if not (run / "config.json").is_file():
         raise UserError(f"{run}: holds no classifier (config.json, model.safetensors); run `dvc repro classify`")
-    config = json.loads((run / "config.json").read_text())
-    model = build(config["model"], len(config["findings"]))
-    model.load_state_dict(load_file(run / "model.safetensors"))
-    model = on_device(model).eval()
+    network, config = load_network(run)
+    model = on_device(network).eval()
     thresholds = np.full(len(config["findings"]), 0.5)
     if (run / "predictions.csv").is_file():
         thresholds = operating_points(run / "predictions.csv", config["findings"])
