@@ -65,6 +65,8 @@ def explain(
     """Explain decisions of a classifier in three ways, and see which of them find the lesion."""
     explained: dict[str, Explained] = {}
     if layout == "phantom":
+        if not (classifier / "predictions.csv").is_file():
+            raise UserError(f"{classifier}: holds no predictions.csv for a threshold; run `dvc repro classify`")
         network, diagnosed = load_run(classifier)
         decisions = {
             finding: Decision(network, output, threshold)

@@ -1,4 +1,4 @@
-"""What the classifier reacts to: estimates from samples and from edits, beside the truth where there is one.
+"""What the classifier reacts to: estimates from samples, edits and images, beside the truth where there is one.
 
 In: the base model, boundaries, the implicit function, readers, classifiers, named attributes, the true effects. Out:
 sensitivity.csv (every attribute, finding and method), coarse.csv, selectivity.csv, doses.csv, combined.csv,
@@ -18,9 +18,8 @@ from raremix.data import images
 from raremix.data.checksums import read_checksums
 from raremix.data.manifest import write_csv
 from raremix.diagnosis import coarse, deep, estimates
-from raremix.diagnosis.agreement import agreement, rank
+from raremix.diagnosis.agreement import agreement
 from raremix.diagnosis.editing import back, check_start, chosen, patients
-from raremix.diagnosis.estimates import Edited, Estimates
 from raremix.diagnosis.eyes import Eyes, load_run
 from raremix.diagnosis.implicit import load as load_function
 from raremix.diagnosis.looks import Looks
@@ -129,8 +128,7 @@ def sensitivity(
         for side, (labels, effects, draws) in sides.items()
     }
     for one in found:
-        alone = estimates.by_edits_alone(one, name, seen[name], eyes, trusted)
-        agreements[one.method.name] |= _alone(one, {"edits": alone, "images": observed}, name, wide)
+        agreements[one.method.name] |= estimates.alone(one, name, seen[name], eyes, trusted, wide)
     looks = Looks(network, pixels[editing.images :], way, editing.precision)
     summary = {
         "classifier": name,
@@ -156,16 +154,6 @@ def _truth(true: Path) -> pd.DataFrame:
 
 def _reliability(true: Path, name: str) -> Any:
     return (json.loads((true / "summary.json").read_text())["reliability"] or {}).get(name)
-
-
-def _alone(one: Edited, sources: dict[str, Estimates], classifier: str, true: pd.DataFrame) -> dict[str, float | None]:
-    """The rank correlation that each source reaches without the other, on the attributes that arrived."""
-    labels, _, _ = one.estimates.of(classifier, true.index)
-    if len(labels) < 3:
-        return dict.fromkeys(sources)
-    kept = [one.estimates.attributes.index(label) for label in labels]
-    truth = true.loc[labels].to_numpy()
-    return {source: round(rank(two.effects[classifier][0][kept], truth), 4) for source, two in sources.items()}
 
 
 if __name__ == "__main__":

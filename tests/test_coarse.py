@@ -123,3 +123,21 @@ def test_an_attribute_is_told_by_all_its_phrases_together():
     assert draws.shape == (DRAWS, 1, 2)
     labels, effects, draws = by_attribute(rows, found, UNITS, known, [])
     assert (labels, effects.shape, draws.shape[1:]) == ([], (0, 2), (0, 2))
+
+
+def test_a_phrase_that_goes_the_wrong_way_does_not_count():
+    """Female makes more of a man than male does."""
+    rows, found = named(MALE, FEMALE), [pair([0.5, 0, 0], (0.1, 0)), pair([0.7, 0, 0], (0.5, 0.5), 0.2)]
+    known = told(rows, found, UNITS, [0, 1, 2], 0.25)
+    _, effects, draws = by_attribute(rows, found, UNITS, known, ["male"])
+    np.testing.assert_allclose(effects, [[0.4, 0]])
+    np.testing.assert_allclose(draws, np.broadcast_to([[0.4, 0]], draws.shape))
+
+
+def test_how_far_an_attribute_moved_is_as_uncertain_as_what_it_changed():
+    """An image that moved twice as far changed twice as much: however images are drawn, the ratio is the same."""
+    ways = np.linspace(0, 2, 10)[:, None]
+    spread = Pairs(ways * [1, 0, 0], 0.1 * ways + np.zeros(2), np.zeros((10, 2)))
+    known = told(named(MALE), [spread], UNITS, [0, 1, 2], 0.25)
+    _, effects, draws = by_attribute(named(MALE), [spread], UNITS, known, ["male"])
+    np.testing.assert_allclose(draws, np.broadcast_to(effects, draws.shape))

@@ -214,6 +214,12 @@ def test_both_ways_are_seen_by_reader_and_classifier(methods, eyes, way):
     before, after = way.images(), way.images(method.edit(1, 2.0))
     np.testing.assert_allclose(changes.read[1], eyes.read(after) - eyes.read(before))
     np.testing.assert_allclose(changes.probability[1], bright(after) - bright(before))
+    np.testing.assert_array_equal(changes.before, bright(before))
+    (least, most), reading = UNITS.natural, eyes.read(after)[:, 1]
+    np.testing.assert_array_equal(changes.natural[1], (least[1] <= reading) & (reading <= most[1]))
+    seen = eyes.seen(after)["bright"]
+    np.testing.assert_array_equal(seen.read, eyes.read(after))
+    np.testing.assert_array_equal(seen.probability, bright(after))
     thresholds = eyes.classifiers["bright"].thresholds
     np.testing.assert_array_equal(changes.flipped[1], (bright(after) >= thresholds) != (bright(before) >= thresholds))
     table = deep.selectivities(changes, UNITS.attributes, [0, 1])

@@ -4,7 +4,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raremix.diagnosis.estimates import Estimates, beside, planted, ranks, strongest
+from raremix.diagnosis.deep import Method
+from raremix.diagnosis.estimates import (
+    COLUMNS,
+    Edited,
+    Estimates,
+    beside,
+    mean_selectivity,
+    planted,
+    ranks,
+    rows_of_edits,
+    strongest,
+)
+from raremix.diagnosis.eyes import Classifier, Eyes
+from raremix.diagnosis.readers import Units
+from raremix.diagnosis.sensitivity import Changes
 
 ATTRIBUTES = ["male", "age", "leads", "tilt"]
 EFFECTS = np.array([[0.1, -0.4], [0.2, 0.0], [np.nan, np.nan], [-0.9, 0.1]])
@@ -39,3 +53,38 @@ def test_a_planted_attribute_is_ranked_by_the_size_of_its_effect_on_the_first_fi
     assert table["high"].iloc[0] - table["low"].iloc[0] == pytest.approx(0.95 * 0.2)
     assert ranks(table, "male") == {"biased": {"hyperplane": 2, "true": 2}}
     assert ranks(table, "tilt") == {}
+
+
+@pytest.fixture
+def edits():
+    """Of five images, edits of male and age flip every decision on b, one of age on a; tilt is not edited."""
+    targets, doses = np.array([0, 0, 1, 1]), np.array([-1.0, 1.0, -1.0, 1.0])
+    read = np.zeros((4, 5, 4))
+    read[1, :, 0], read[0, :, 0], read[3, :, 1], read[1, :, 3] = 1.0, -1.0, 0.5, 0.2
+    flipped = np.zeros((4, 5, 2), bool)
+    flipped[::2, :, 1], flipped[3, 0, 0] = True, True
+    changes = Changes(targets, doses, read, np.zeros((5, 2)), np.zeros((4, 5, 2)), flipped, np.ones((4, 5), bool))
+    effects = np.where(np.isin(np.arange(4), [0, 1])[:, None], EFFECTS, np.nan)
+    found = Estimates("hyperplane", ATTRIBUTES, {"mine": (effects, np.stack([effects - 0.1, effects + 0.1]))}, KNOWN)
+    method = Method("hyperplane", 1.0, None, None, 2, None)
+    return Edited(found, method, {"mine": changes}, {"mine": (np.array([-1.0, -2.0]), np.array([1.0, 2.0]))})
+
+
+def test_rows_of_edits_hold_each_attribute_s_own_figures_by_finding(edits):
+    units = Units(ATTRIBUTES, [0.0] * 4, [1.0] * 4, [0.0] * 4, [1.0] * 4)
+    eyes = Eyes(None, units, {"mine": Classifier(["a", "b"], None, np.array([0.5, 0.5]))}, "float32")
+    table = rows_of_edits(edits, eyes, "mine")
+    assert list(table.columns) == COLUMNS
+    shown = ["attribute", "finding", "effect", "null_low", "null_high", "flip_rate", "n", "arrived"]
+    assert table[shown].to_numpy().tolist() == [
+        ["male", "a", 0.1, -1.0, 1.0, 0.0, 5, 1], ["male", "b", -0.4, -2.0, 2.0, 1.0, 5, 1],
+        ["age", "a", 0.2, -1.0, 1.0, 0.2, 5, 1], ["age", "b", 0.0, -2.0, 2.0, 1.0, 5, 1],
+    ]  # fmt: skip
+    assert (table["high"] - table["effect"]).tolist() == pytest.approx([0.095] * 4)
+
+
+def test_selectivity_is_told_of_what_arrived(edits):
+    """Male moves by two, the others by .1 on average; age by a half and nothing else at all, which has no ratio."""
+    assert mean_selectivity(edits, [0, 1, 3]) == {"attributes": 1, "mean": 20.0, "median": 20.0, "least": 20.0}
+    none = Edited(Estimates("hyperplane", ATTRIBUTES, {}, np.zeros(4, bool)), edits.method, edits.changes, edits.null)
+    assert mean_selectivity(none, [0, 1, 3]) == {"attributes": 0, "mean": None, "median": None, "least": None}

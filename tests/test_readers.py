@@ -47,6 +47,11 @@ def test_units_are_standard_deviations_and_the_way_between_the_ends_is_told_in_t
     assert measured.mean == [0.5, 50]
     assert (measured.low, measured.high) == ([0, 16], [1, 84])
     np.testing.assert_allclose(measured.reach, [1 / values["male"].std(), 68 / values["thickness"].std()])
+    low, high = measured.ends
+    np.testing.assert_allclose(low, [-0.5 / values["male"].std(), -34 / values["thickness"].std()])
+    np.testing.assert_allclose(high - low, measured.reach)
+    least, most = measured.natural
+    np.testing.assert_allclose((least, most), (low - measured.reach / 2, high + measured.reach / 2))
     told = measured.of(values[["thickness", "male"]])
     assert told.dtype == np.float32
     np.testing.assert_allclose(np.nanmean(told, axis=0), 0, atol=1e-6)

@@ -77,6 +77,7 @@ def test_every_method_has_its_rows_beside_the_truth(stage):
     for low, high in (("low", "effect"), ("effect", "high"), ("null_low", "null_high")):
         assert (edited[low] <= edited[high]).all()
     assert (edited["n"] == 6).all()
+    assert edited.groupby("method")["effect"].apply(lambda effects: effects.abs().max()).gt(1e-4).all()
     assert set(table("doses")["method"]) == {"hyperplane", "implicit"}
     combined = table("combined").pivot(index="finding", columns="strength", values="flip_rate")
     assert (combined[2.0] >= combined[1.0]).all()

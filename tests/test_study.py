@@ -149,7 +149,7 @@ def test_diffusers_opens_what_was_fine_tuned(study):
 def test_another_classifier_is_diagnosed_as_the_page_says(study, tmp_path):
     page = (ROOT / "docs" / "own_classifier.md").read_text()
     mine, ask = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    root = {"count=96": "count=2", "start = 3": "start = 1", "steps=10": "steps=3", "least=0.3": "least=-1000.0"}
+    root = {"(rows, 96)": "(rows, 2)", "start = 3": "start = 1", "steps=10": "steps=3", "least=0.5": "least=-1000.0"}
     for right, small in root.items():
         assert ask.count(right) == 1, right
         ask = ask.replace(right, small)

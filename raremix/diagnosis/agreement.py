@@ -8,6 +8,7 @@ from raremix.runtime.seeds import generator
 
 Array = NDArray[np.float64]
 PERMUTATIONS = 1000
+FEWEST = 3  # attributes, whose order could mean something
 
 
 def agreement(estimates: Array, draws: Array, true: Array, seed: str) -> dict[str, float | None]:
@@ -16,7 +17,7 @@ def agreement(estimates: Array, draws: Array, true: Array, seed: str) -> dict[st
     ``low`` and ``high`` are of the ``draws [.., attributes, findings]`` of the estimates; ``null`` is what 95 % of
     permutations of the attributes stay below. None of fewer than three attributes.
     """
-    if len(estimates) < 3:
+    if len(estimates) < FEWEST:
         return {"spearman": None, "low": None, "high": None, "null": None, "attributes": len(estimates)}
     rng = generator("agreement", seed)
     low, high = np.quantile([rank(one, true) for one in draws], [0.025, 0.975])

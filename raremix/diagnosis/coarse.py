@@ -120,21 +120,20 @@ def by_attribute(
 ) -> tuple[list[str], Array, Array]:
     """Attributes, effects ``[attributes, findings]`` and draws of them; of those that arrived and are in ``truths``.
 
-    An attribute arrived with one of its phrases. All its phrases count: their changes in probability, each in its
-    direction, over the way that they moved it together.
+    An attribute arrived with one of its phrases. Then all count that moved it the way they say: their changes in
+    probability, over the way that they moved it together.
     """
     names = list(dict.fromkeys(one.reads for one in known if one.arrived and one.reads in truths))
     effects, draws = [], []
     for name in names:
         k = units.attributes.index(name)
-        signed = [
-            (-1 if str(reads).startswith("-") else 1, pair)
-            for reads, pair in zip(named["reads"], found, strict=True)
-            if str(reads).removeprefix("-") == name
-        ]
-        changed = np.sum([sign * pair.probability for sign, pair in signed], axis=0)
-        moved = np.sum([sign * pair.read[:, k].mean() for sign, pair in signed]) / units.reach[k]
-        effects.append(changed.mean(axis=0) / moved)
-        draws.append(resampled(changed, name) / moved)
+        together: Array = np.zeros((len(found[0].read), found[0].probability.shape[1] + 1))
+        for reads, pair, one in zip(named["reads"], found, known, strict=True):
+            if one.reads == name and one.moved > 0:
+                sign = -1 if str(reads).startswith("-") else 1
+                together += sign * np.c_[pair.probability, pair.read[:, k] / units.reach[k]]
+        whole, drawn = together.mean(axis=0), resampled(together, name)
+        effects.append(whole[:-1] / whole[-1])
+        draws.append(drawn[:, :-1] / drawn[:, -1:])
     findings = found[0].probability.shape[1]
     return names, np.reshape(effects, (-1, findings)), np.stack(draws, 1) if draws else np.zeros((1, 0, findings))

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from raremix.diagnosis import deep
+from raremix.diagnosis.agreement import FEWEST, rank
 from raremix.diagnosis.deep import Method
 from raremix.diagnosis.editing import Way
 from raremix.diagnosis.eyes import Eyes
@@ -80,14 +81,24 @@ def sources(changes: Changes, seen: Seen) -> list[Source]:
     return [edited(changes), as_they_are(seen)]
 
 
-def by_edits_alone(one: Edited, classifier: str, seen: Seen, eyes: Eyes, readable: list[int]) -> Estimates:
-    """The same without the images as they are."""
-    found = effects([edited(one.changes[classifier])], seen, eyes.units, readable, one.method.name)
-    return Estimates(one.method.name, one.estimates.attributes, {classifier: found}, one.arrived)
+def alone(
+    one: Edited, classifier: str, seen: Seen, eyes: Eyes, readable: list[int], true: pd.DataFrame
+) -> dict[str, float | None]:
+    """The rank correlation with ``true`` that each source reaches without the other, on the attributes that arrived.
+
+    None of fewer than three. ``true`` has a row an attribute and a column a finding.
+    """
+    labels, _, _ = one.estimates.of(classifier, true.index)
+    parts = {"edits": edited(one.changes[classifier]), "images": as_they_are(seen)}
+    if len(labels) < FEWEST:
+        return dict.fromkeys(parts)
+    kept, truth = [one.estimates.attributes.index(label) for label in labels], true.loc[labels].to_numpy()
+    effect = {name: effects([part], seen, eyes.units, readable, name)[0][kept] for name, part in parts.items()}
+    return {name: round(rank(found, truth), 4) for name, found in effect.items()}
 
 
 def rows(one: Estimates, eyes: Eyes, classifier: str, count: int) -> pd.DataFrame:
-    """Of sensitivity.csv, without what edits alone have; ``count`` is of the images."""
+    """Of sensitivity.csv, without what edits alone have; ``n`` is ``count``, of images."""
     effect, draws = one.effects[classifier]
     readable = np.flatnonzero(~np.isnan(effect).any(axis=1))
     low, high = np.quantile(draws[:, readable], [0.025, 0.975], axis=0)
@@ -103,7 +114,7 @@ def rows(one: Estimates, eyes: Eyes, classifier: str, count: int) -> pd.DataFram
 
 
 def rows_of_edits(one: Edited, eyes: Eyes, classifier: str) -> pd.DataFrame:
-    """Of sensitivity.csv."""
+    """Of sensitivity.csv; ``n`` is of the images that were edited."""
     changes, (low, high) = one.changes[classifier], one.null[classifier]
     targets = sorted(set(changes.targets.tolist()))
     flips = np.stack([changes.flipped[changes.targets == k].any(axis=0) for k in targets])
@@ -168,14 +179,14 @@ def planted(found: Sequence[Estimates], classifiers: Collection[str], true: pd.D
             tables.append(pd.DataFrame({"classifier": name, "method": one.name, **figures}))
     known = true[true["classifier"].isin(list(classifiers))].assign(method="true")
     table = pd.concat([pd.DataFrame(columns=columns), *tables, known[columns]])
-    ranks = table["effect"].abs().groupby([table["classifier"], table["method"]]).rank("min", ascending=False)
-    return table.assign(rank=ranks.astype(int))
+    place = table["effect"].abs().groupby([table["classifier"], table["method"]]).rank("min", ascending=False)
+    return table.assign(rank=place.astype(int))
 
 
 def ranks(table: pd.DataFrame, attribute: str) -> dict[str, dict[str, int]]:
     """The rank of the planted ``attribute``, by classifier and method."""
     of = table[table["attribute"] == attribute]
     return {
-        str(name): dict(zip(rows["method"], rows["rank"].astype(int).tolist(), strict=True))
-        for name, rows in of.groupby("classifier")
+        str(name): dict(zip(its["method"], its["rank"].astype(int).tolist(), strict=True))
+        for name, its in of.groupby("classifier")
     }

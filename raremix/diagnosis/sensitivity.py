@@ -18,7 +18,7 @@ from raremix.runtime.seeds import generator
 
 Array = NDArray[np.float64]
 DRAWS = 500
-RIDGE = 1e-3  # of the regression, in squared standard deviations of an attribute
+RIDGE = 1e-3  # of the regression, in mean squares of the readings
 SURE = 1e-4  # a probability nearer to 0 or 1 counts as this far from it
 
 
@@ -54,7 +54,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Source:
-    """What n images tell of the slopes of logits over readings; all sources count the same, whatever n is."""
+    """What n images tell of the slopes of logits over readings."""
 
     products: Array  # of readings, [n, attributes, attributes]
     responses: Array  # of readings and logits, [n, attributes, findings]
@@ -93,18 +93,20 @@ def effects(sources: Sequence[Source], seen: Seen, units: Units, readable: list[
     """The effects ``[attributes, findings]``, and ``DRAWS`` of them from images drawn with replacement.
 
     The slopes that ``sources`` have in common are told over the images of ``seen``: the mean difference in probability
-    between an attribute at its high end and at its low end, all else as it is. What is not ``readable`` has no effect:
-    NaN.
+    between an attribute at its high end and at its low end, all else as it is (g-computation, Robins 1986). Sources
+    count the same: of each, the readings' mean square is made 1. The draws are of each source's own images; those of
+    ``seen``, over which effects are told, are the same in all draws. What is not ``readable`` has no effect: NaN.
     """
     rng, moments = generator("sensitivity", seed), []
     for source in sources:
         count = len(source.pictures)
         drawn = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS)
-        moments.append(source.moments(np.concatenate([np.ones((1, count)), drawn])))
+        products, responses = source.moments(np.concatenate([np.ones((1, count)), drawn]))
+        products, responses = products[:, readable][:, :, readable], responses[:, readable]
+        square = np.trace(products[0]) / len(readable)
+        moments.append((products / square, responses / square) if square > 0 else (products, responses))
     products, responses = (np.sum(parts, axis=0) for parts in zip(*moments, strict=True))
-    slopes: Array = np.linalg.solve(
-        products[:, readable][:, :, readable] + RIDGE * np.eye(len(readable)), responses[:, readable]
-    )
+    slopes: Array = np.linalg.solve(products + RIDGE * np.eye(len(readable)), responses)
     effect = np.full((len(slopes), len(units.attributes), slopes.shape[2]), np.nan)
     for index, k in enumerate(readable):
         effect[:, k] = _over_the_whole_way(slopes[:, index], seen, units, k)
@@ -112,7 +114,10 @@ def effects(sources: Sequence[Source], seen: Seen, units: Units, readable: list[
 
 
 def _over_the_whole_way(slopes: Array, seen: Seen, units: Units, k: int) -> Array:
-    """The mean change in probability ``[draws, findings]`` by ``slopes`` of the logits over attribute ``k``."""
+    """The mean change in probability ``[draws, findings]`` by ``slopes`` of the logits over attribute ``k``.
+
+    A reading beyond what is natural counts as the border, lest its image be moved further than any real one is.
+    """
     (low, high), (least, most) = units.ends, units.natural
     reading, logits = np.clip(seen.read[:, k], least[k], most[k]), _logit(seen.probability)
     ends = [expit(logits + slopes[:, None] * (end - reading)[:, None]).mean(axis=1) for end in (low[k], high[k])]
@@ -126,8 +131,8 @@ def _logit(probability: Array) -> Array:
 def null(pointless: Changes, moved: Array, reach: Array) -> tuple[Array, Array]:
     """The 2.5 % and 97.5 % quantiles of edits along directions that mean nothing: low and high ``[findings]``.
 
-    Their changes from the lowest to the highest dose are scaled as the effects of attributes typically are: by the
-    median of ``reach`` over ``moved``, of the attributes that were moved.
+    Their changes from the lowest to the highest dose are told over a whole way, as those of an attribute typically
+    would be: scaled by the median of ``reach`` over ``moved``, of the attributes that were moved. Nothing is regressed.
     """
     scale = float(np.median(reach / moved)) if len(moved) else 1.0
     spans = []
