@@ -151,8 +151,8 @@ def test_the_repository_s_pages_say_what_its_metrics_say(page):
 
 
 def test_the_diagnosis_block_ranks_what_arrived_and_says_what_was_planted(profile):
-    figures = {"spearman": 0.71, "low": 0.6, "high": 0.8, "null": 0.3, "attributes": 5}
-    none = dict.fromkeys(figures)
+    figures = {"spearman": 0.71, "low": 0.6, "high": 0.8, "null": 0.3, "attributes": 5, "edits": 0.4, "images": 0.75}
+    none = dict.fromkeys(["spearman", "low", "high", "null"])
     summary = {
         "classifier": "arm-10-0",
         "agreement": {"coarse": none | {"attributes": 0}, "hyperplane": figures, "implicit": figures},
@@ -174,11 +174,25 @@ def test_the_diagnosis_block_ranks_what_arrived_and_says_what_was_planted(profil
     (profile / "page.md").write_text("<!-- diagnosis -->\n<!-- /diagnosis -->\n")
     assert main(["--pages", "page.md"]) == 0
     text = (profile / "page.md").read_text()
-    assert "| coarse | 0 |  |" in text
-    assert "| hyperplane | 5 | 0.71 [0.60, 0.80] | 0.30 | 11.00 (3.00) | 0.60 → 0.62 |" in text
+    assert "| coarse | 0 |  |  |  |  |  |  |" in text
+    assert "| hyperplane | 5 | 0.71 [0.60, 0.80] | 0.30 | 0.40 | 0.75 | 11.00 (3.00) | 0.60 → 0.62 |" in text
     assert text.index("| exposure | nodule_mass | -0.050 | -0.040 | -0.060 |") < text.index(
         "| male | nodule_mass | +0.010 |  |  |"
     )
     assert "tube" not in text, "what did not arrive is not ranked"
     assert "| biased | 1 | 1 |" in text
     assert "| fair | 7 | 9 |" in text
+
+
+def test_the_estimators_block_has_a_row_a_method_and_a_column_a_source(profile):
+    (profile / "page.md").write_text("<!-- estimators -->\n<!-- /estimators -->\n")
+    assert main(["--pages", "page.md"]) == 0, "nothing has been measured"
+    assert "|" not in (profile / "page.md").read_text()
+    rows = [
+        f"implicit,0.5,{source},9,14,{mean},0.1" for source, mean in (("both", 0.6), ("edits", 0.3), ("images", 0.7))
+    ]
+    (profile / "docs").mkdir()
+    header = "method,readable,source,attributes,classifiers,spearman,least"
+    (profile / "docs" / "estimators.csv").write_text("\n".join([header, *rows]) + "\n")
+    assert main(["--pages", "page.md"]) == 0
+    assert "| implicit | 0.5 | 9 | 14 | 0.60 | 0.30 | 0.70 |" in (profile / "page.md").read_text()

@@ -16,6 +16,21 @@ def diagnosis_tables(metrics: Path) -> list[str]:
     return [*_methods(summary), "", *_strongest(table, summary["classifier"]), "", *_planted(summary["planted"])]
 
 
+def estimator_table(file: Path) -> list[str]:
+    """The lines of docs/estimators.csv: mean rank correlation by method, demand on the readers, and source."""
+    found = pd.read_csv(file)
+    wide = found.pivot(index=["method", "readable", "attributes", "classifiers"], columns="source", values="spearman")
+    return [
+        "| method | readers from R2 | attributes | classifiers | both sources | edits alone | images alone |",
+        f"|---|{'---:|' * 6}",
+        *(
+            f"| {row['method']} | {row['readable']} | {row['attributes']} | {row['classifiers']} | {row['both']:.2f} | "
+            f"{row['edits']:.2f} | {row['images']:.2f} |"
+            for row in wide.reset_index().to_dict("records")
+        ),
+    ]
+
+
 def _methods(summary: dict[str, Any]) -> list[str]:
     rows = []
     for method, found in summary["agreement"].items():

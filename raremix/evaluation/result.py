@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raremix.evaluation.audited import audit_tables
-from raremix.evaluation.diagnosed import diagnosis_tables
+from raremix.evaluation.diagnosed import diagnosis_tables, estimator_table
 from raremix.runtime.errors import UserError
 
 SHOWN = {
@@ -100,7 +100,13 @@ def diagnosis(metrics: Path) -> list[str]:
     return [*_stale(metrics), *(diagnosis_tables(metrics) if (metrics / "sensitivity").is_dir() else [])]
 
 
-BLOCKS = {"results": results, "audit": audit, "diagnosis": diagnosis}
+def estimators(metrics: Path) -> list[str]:
+    """The lines of the estimators block, nothing before docs/estimators.py has measured them."""
+    file = metrics.parent / "docs" / "estimators.csv"
+    return estimator_table(file) if file.is_file() else []
+
+
+BLOCKS = {"results": results, "audit": audit, "diagnosis": diagnosis, "estimators": estimators}
 
 
 def _terminal_table(arms: dict[str, Any], committed: dict[str, Any], answer: dict[str, Any]) -> Table:
