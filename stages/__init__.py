@@ -4,5 +4,4 @@ import gc
 import sys
 
 if sys.argv[0] == "-m":  # python -m stages.NAME, while NAME is looked for
-    # Until cli.run, if it comes to that: walking over half-imported libraries is a third of what a stage's start takes.
-    gc.disable()
+    gc.disable()  # until cli.run; walking over half-imported libraries is a third of what a stage's start takes
