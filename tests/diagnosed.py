@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import tiny
 import torch
+from torch import nn
 
-from raremix.classifier.model import build
+from raremix.classifier.model import build, last_layer, normalised
 from raremix.classifier.predict import save_run
 from raremix.data.captions import CLASS_PROMPT
 from raremix.data.checksums import write_checksums
@@ -55,12 +56,24 @@ def walked(folder: Path, base: Path) -> None:
     for space, shape in {"e": (4, 4, 4), "h": (16, 2, 2)}.items():
         parts = {name: rng.normal(size=(STEPS, 4, int(np.prod(shape)))) for name in ("normals", "moves", "permuted")}
         write_directions(folder / "boundary" / f"{space}.safetensors", parts, shape)
-    units = Units(ATTRIBUTES, [0.0] * 4, [1.0] * 4, [0.0] * 4, [1e-3] * 4)
-    picture, latent = PictureReader(build(NETWORK, 4)), LatentReader(4, 8, 4)
+    units = Units(ATTRIBUTES, [0.0] * 4, [1.0] * 4, [-0.5] * 4, [0.5] * 4)
+    picture, latent = PictureReader(network(4)), LatentReader(4, 8, 4)
     readers.save(folder / "readers", picture, latent, units, NETWORK)
     r2 = pd.DataFrame({"attribute": ATTRIBUTES, "reader": "picture", "r2": [0.9, 0.5, 0.7, 0.1]})
     r2.to_csv(folder / "r2.csv", index=False)
 
 
 def classifier(run: Path, findings: list[str]) -> None:
-    save_run(run, build(NETWORK, len(findings)), NETWORK, findings, "float32")
+    save_run(run, network(len(findings)), NETWORK, findings, "float32")
+
+
+@torch.no_grad()
+def network(outputs: int) -> nn.Module:
+    """An untaught network; so that it tells pictures apart, its outputs have mean 0 and standard deviation 1."""
+    model = build(NETWORK, outputs).eval()
+    found = model(normalised(torch.from_numpy(tiny.images(COUNT))[:, None].float() / 255))
+    _, last = last_layer(model)
+    last.weight /= found.std(dim=0)[:, None]
+    last.bias -= found.mean(dim=0)
+    last.bias /= found.std(dim=0)
+    return model
