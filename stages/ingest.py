@@ -35,19 +35,19 @@ class Ingest:
     findings: dict[str, list[str]]  # layout table only: slug -> its columns, any of which makes the label
 
 
-def ingest(data: Data, ingest: Ingest, raw: Path, images: Path, tables: Path, metrics: Path) -> None:
+def ingest(data: Data, ingest: Ingest, inventory: Path, images: Path, tables: Path, metrics: Path) -> None:
     """Convert every image to PNG, decide the labels, and write the manifest."""
     if ingest.size < 8 or ingest.size % 8:
         raise UserError(f"params.yaml, ingest.size: {ingest.size} is not a multiple of 8; give 64, for example")
     if not 0 <= ingest.max_bad <= 1:
         raise UserError(f"params.yaml, ingest.max_bad: {ingest.max_bad:g} is not a share; give 0 to 1")
-    root = raw if data.layout == "phantom" else Path(data.root)
-    inventory = read_inventory(raw / "inventory.csv")
+    root = inventory.parent if data.layout == "phantom" else Path(data.root)
+    listed = read_inventory(inventory)
     if data.layout == "table":
-        source = table.read(root, inventory, ingest.columns, ingest.findings)
+        source = table.read(root, listed, ingest.columns, ingest.findings)
     else:
-        source = vindr.read(root, inventory)
-    seen, bad = room.convert(source.records, root, inventory, images, ingest.size)
+        source = vindr.read(root, listed)
+    seen, bad = room.convert(source.records, root, listed, images, ingest.size)
     bad = sorted([*source.bad, *bad], key=lambda b: b.path)
     quarantine = tables / "quarantine.csv"
     write_csv(pd.DataFrame([(b.path, b.reason) for b in bad], columns=["path", "reason"]), quarantine)

@@ -1,7 +1,8 @@
 """Synthetic radiographs of one finding, and the same ones prompted without it.
 
-In: a fine-tuned model, the captions of the base corpus, and how many images the mixes need. Out: PNGs with a manifest,
-the rest of their recipe, their model's lineage, and a picture of the real instances beside synthetic ones.
+In: a fine-tuned model, the captions of the base corpus, and how many images the mixes need. Out: PNGs; in a folder of
+their own, so that later stages need not look at every image, their manifest with checksums, the rest of their recipe
+and their model's lineage; a picture of the real instances beside synthetic ones.
 """
 
 import shutil
@@ -53,45 +54,49 @@ def synthesize(
     checksums: Path,
     pipeline: Path,
     model: Path,
+    drawn: Path,
     out: Path,
     log: Path,
 ) -> None:
     """Sample pairs of images that share seed and caption: one with the finding's token, one without."""
     rows, listed = read_manifest(manifest), read_checksums(checksums)
     name = f"{finding}-{shots}-{trial}"
-    lineage = read_lineage(model)
-    instances = lineage.loc[lineage["role"] == "instance", "image_id"]
     needed = _needed(splits, shots, trial, finding)
     plan = _plan(synthesize, name, finding, trial, needed, rows, metadata, splits)
     made = tuned.load_tuned(pipeline, model, captions.token(finding)).to(device())
     inputs = [needed, manifest, metadata, splits / "corpus.csv", checksums, pipeline, model]
     checkpoint = Checkpoint("synthesize", name, synthesize, *inputs)
-    folder = checkpoint.directory / "images"
     edited = list(rows.set_index("image_id").loc[plan["original"], "file"])
     originals = images.load(edited, listed) if synthesize.strength < 1 else None
-    files = [folder / f"{image}.png" for image in plan["image_id"]]
+    files = [checkpoint.directory / "images" / f"{image}.png" for image in plan["image_id"]]
     order = Order(list(plan["prompt"]), list(plan["negative_prompt"]), list(plan["seed"]))
     draw_all(made, order, files, synthesize.sampling, originals, synthesize.strength)
-    shutil.rmtree(out / "images", ignore_errors=True)
-    (out / "images").mkdir(parents=True)
-    for file in files:
-        shutil.copy(file, out / "images")
+    shutil.rmtree(drawn, ignore_errors=True)
+    drawn.mkdir(parents=True)
+    plan["file"] = [str(shutil.copy(file, drawn)) for file in files]
+    lineage = read_lineage(model)
+    instances = lineage.loc[lineage["role"] == "instance", "image_id"]
+    _tell(plan, synthesize, instances, model)
+    out.mkdir(parents=True, exist_ok=True)
     shutil.copy(model / LINEAGE, out)
-    recipe = plan[["image_id", "negative_prompt"]].assign(strength=synthesize.strength)
-    recipe["original"] = plan["original"] if synthesize.strength < 1 else ""
-    write_csv(recipe, out / "recipe.csv")
-    plan["file"] = [str(out / "images" / f"{image}.png") for image in plan["image_id"]]
-    plan["parents"] = "|".join(instances)
+    write_csv(plan[["image_id", "negative_prompt", "strength", "original"]], out / "recipe.csv")
+    write_csv(plan[[*SYNTHETIC, *findings_of(rows)]], out / "manifest.csv")
+    _picture(rows.set_index("image_id").loc[instances, "file"], plan, finding, listed, log)
+    checkpoint.clear()
+
+
+def _tell(plan: pd.DataFrame, synthesize: Synthesize, instances: "pd.Series[str]", model: Path) -> None:
+    """Add to the ``plan`` how its images came about, and their checksums."""
+    plan["parents"], plan["strength"] = "|".join(instances), synthesize.strength
     if synthesize.strength < 1:
         plan["parents"] += "|" + plan["original"]
+    else:
+        plan["original"] = ""
     plan["model_sha256"] = tuned.fingerprint(model)
     plan["sampler"], plan["steps"] = "dpmsolver++", synthesize.sampling.steps
     guided = plan["prompt"] != plan["negative_prompt"]
     plan["guidance"] = guided.map({True: synthesize.sampling.guidance, False: 1.0})
     plan["sha256"] = [sha256(Path(file)) for file in plan["file"]]
-    write_csv(plan[[*SYNTHETIC, *findings_of(rows)]], out / "manifest.csv")
-    _picture(rows.set_index("image_id").loc[instances, "file"], plan, finding, listed, log)
-    checkpoint.clear()
 
 
 def _needed(splits: Path, shots: int, trial: int, finding: str) -> int:

@@ -24,7 +24,7 @@ def tree(tmp_path, monkeypatch):
 def run(root, rule="majority", max_bad=0.0, layout="phantom"):
     section = Ingest(size=24, rule=rule, max_bad=max_bad, columns={}, findings={})
     out = root.parent
-    ingest(Data(str(root), layout), section, root, out / "images", out, out / "metrics")
+    ingest(Data(str(root), layout), section, root / "inventory.csv", out / "images", out, out / "metrics")
     return read_manifest(out / "manifest.csv").set_index("image_id")
 
 
