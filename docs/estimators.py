@@ -1,7 +1,7 @@
 """Measure docs/estimators.csv in a finished root run: python docs/estimators.py
 
-How well estimated effects agree with the true ones, by source, for the study's classifiers but the one that is
-diagnosed, on phantoms that no stage has rendered: this is where the estimator was chosen.
+How well estimated effects agree with the true ones, by how much edits count beside unedited images, for the study's
+classifiers but the one that is diagnosed, on phantoms that no stage has rendered: here the estimator was chosen.
 """
 
 from dataclasses import replace
@@ -30,10 +30,11 @@ from raremix.runtime.device import device
 SEED, RENDERED = 11, 200  # beyond the study's seed; patients
 CONTROLS = ("shuffled", "prior_only")
 READABLE = (0.3, 0.5)
+PARTS = 4  # edits count for 0 to 4 parts of 4, images as they are for the rest
 
 
 def main(out: Path) -> None:
-    """Write one row for each method, source and demand on the readers: the mean and the least over classifiers."""
+    """Write a row for each method, share of edits and demand on the readers: mean and least over classifiers."""
     params = get_loader("yaml")(Path("params.yaml").read_text())
     editing, latents, truth = params["editing"], params["latents"], params["truth"]
     picture, units = load_picture(Path("models/readers"))
@@ -67,15 +68,15 @@ def main(out: Path) -> None:
                 if moved[k] >= editing["arrived"] * units.reach[k] and units.attributes[k] in truth["attributes"]
             ]  # fmt: skip
             labels = [units.attributes[k] for k in kept]
-            for source in ("both", "edits", "images"):
+            for edits in range(PARTS + 1):
                 ranks = []
                 for name in networks:
-                    parts = {"edits": edited(_only(changes[name], trusted)), "images": as_they_are(seen[name])}
-                    asked_of = list(parts.values()) if source == "both" else [parts[source]]
-                    estimate, _ = effects(asked_of, seen[name], units, trusted, name)
+                    sources = [edited(_only(changes[name], trusted))] * edits  # named twice, a source counts twice
+                    sources += [as_they_are(seen[name])] * (PARTS - edits)
+                    estimate, _ = effects(sources, seen[name], units, trusted, name)
                     ranks.append(rank(estimate[kept], true[name].loc[labels].to_numpy()))
-                found.append((method.name, least, source, len(kept), len(ranks), np.mean(ranks), min(ranks)))
-    columns = ["method", "readable", "source", "attributes", "classifiers", "spearman", "least"]
+                found.append((method.name, least, edits / PARTS, len(kept), len(ranks), np.mean(ranks), min(ranks)))
+    columns = ["method", "readable", "share_of_edits", "attributes", "classifiers", "spearman", "least"]
     pd.DataFrame(found, columns=columns).to_csv(out, index=False, float_format="%.3f")
 
 

@@ -1,4 +1,7 @@
-"""Draw docs/phantoms.png, and docs/study.png from a finished run: python docs/pictures.py [study]"""
+"""Draw docs/phantoms.png; docs/study.png from a finished run; docs/diagnosis.png from metrics/ and docs/estimators.csv.
+
+python docs/pictures.py [study | diagnosis]
+"""
 
 import json
 import sys
@@ -6,6 +9,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from raremix.data.phantom import render
@@ -59,9 +63,40 @@ def study(path: Path) -> None:
     figure.savefig(path, dpi=90)
 
 
+def diagnosis(path: Path) -> None:
+    """Above: each method's estimates against the true effects; below: agreement by how much edits count."""
+    beside = pd.read_csv("metrics/sensitivity/beside.csv")
+    agreement = json.loads(Path("metrics/sensitivity/summary.json").read_text())["agreement"]
+    measured = pd.read_csv(path.with_name("estimators.csv"))
+    figure = plt.figure(figsize=(10, 7), layout="constrained")
+    grid = figure.add_gridspec(2, 4)
+    reach = 1.05 * beside[["estimate", "true"]].abs().to_numpy().max()
+    for column, (method, rows) in enumerate(beside.groupby("method", sort=False)):
+        axes = figure.add_subplot(grid[0, column], aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach))
+        axes.axline((0, 0), slope=1, color="0.8")
+        for finding, of_one in rows.groupby("finding"):
+            axes.scatter(of_one["true"], of_one["estimate"], s=14, label=finding)
+        axes.set_title(f"{method}: {agreement[method]['spearman']:.2f}")
+        axes.set_xlabel("true change in probability")
+        if column == 0:
+            axes.set_ylabel("estimated")
+            axes.legend(fontsize=7)
+    axes = figure.add_subplot(grid[1, :])
+    for (method, least), rows in measured.groupby(["method", "readable"]):
+        axes.plot(rows["share_of_edits"], rows["spearman"], marker="o", label=f"{method}, readers from R2 {least}")
+    axes.axhline(0.8, color="0.6", linestyle=":", label="goal")
+    axes.set_xlabel("how much edits count beside images as they are")
+    axes.set_ylabel(f"rank correlation with the truth,\nmean of {measured['classifiers'].iloc[0]} classifiers")
+    axes.legend()
+    figure.savefig(path, dpi=80)
+
+
 if __name__ == "__main__":
     here = Path(__file__).parent
-    if sys.argv[1:] == ["study"]:
-        study(here / "study.png")
-    else:
-        phantoms(here / "phantoms.png")
+    match sys.argv[1:]:
+        case ["study"]:
+            study(here / "study.png")
+        case ["diagnosis"]:
+            diagnosis(here / "diagnosis.png")
+        case _:
+            phantoms(here / "phantoms.png")

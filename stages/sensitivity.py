@@ -7,20 +7,24 @@ whether the estimates can be believed.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from jsonargparse.typing import PositiveFloat, PositiveInt
+from numpy.typing import NDArray
 
 from raremix.data import images
 from raremix.data.checksums import read_checksums
 from raremix.data.manifest import write_csv
 from raremix.diagnosis import coarse, deep, estimates
 from raremix.diagnosis.agreement import agreement
-from raremix.diagnosis.editing import back, check_start, chosen, patients
+from raremix.diagnosis.editing import Way, back, check_start, chosen, patients
 from raremix.diagnosis.eyes import Eyes, load_run
+from raremix.diagnosis.implicit import Implicit
 from raremix.diagnosis.implicit import load as load_function
 from raremix.diagnosis.looks import Looks
 from raremix.diagnosis.readers import load_picture, readable
@@ -33,6 +37,9 @@ from raremix.runtime.errors import UserError
 from stages.cli import run
 from stages.diagnosed import Editing
 from stages.latents import Latents
+
+Moves = NDArray[np.float32]
+Side = tuple[list[str], NDArray[np.float64], NDArray[np.float64]]  # attributes, effects, draws of them
 
 
 @dataclass(frozen=True)
@@ -69,13 +76,12 @@ def sensitivity(
     """Estimate how strongly a classifier reacts to each attribute, and hold the estimates against the truth."""
     check_start(editing.start, latents.sampling.steps)
     true_effects, phrases = _truth(true), pd.read_csv(named, keep_default_na=False)
-    picture, units = load_picture(readers)
-    trusted = sorted(readable(r2, units, editing.readable))
     network, diagnosed = load_run(classifier)
     name = classifier.name
     others = {run.name: load_run(run)[1] for run in sorted(planted.glob("*/")) if (run / "config.json").is_file()}
+    picture, units = load_picture(readers)
     eyes = Eyes(picture, units, {name: diagnosed, **others}, editing.precision)
-    directions_of_e, learned = read_directions(directions / "e.safetensors"), load_function(function)
+    trusted = sorted(readable(r2, units, editing.readable))
     rows, listed = patients(manifest, splits), read_checksums(checksums)
     pixels = images.load(list(chosen(rows, 2 * editing.images)["file"]), listed)
     base = load(pipeline).to(device())
@@ -84,49 +90,30 @@ def sensitivity(
     few = way.some(slice(sensitivity.few))
 
     seen = eyes.seen(images.load(list(rows["file"]), listed))
-    observed = estimates.observed(seen, eyes, trusted)
-    moves, permuted = (directions_of_e[part][editing.start] for part in ("moves", "permuted"))
-    methods = [
-        deep.hyperplane(moves, permuted, editing.start, editing.hyperplane, sensitivity.pointless),
-        deep.implicit(learned, editing.start, latents.sampling.steps, editing.implicit, sensitivity.pointless),
-    ]
+    methods = _methods(editing, sensitivity, read_directions(directions / "e.safetensors"), load_function(function))
     found = [estimates.estimated(method, seen, eyes, trusted, editing.arrived, way, few) for method in methods]
+    ways = [*(one.estimates for one in found), estimates.observed(seen, eyes, trusted)]
     pairs = coarse.pairs(base, list(phrases["phrase"]), sensitivity.coarse, sampling, eyes, diagnosed)
     known = coarse.told(phrases, pairs, units, trusted, editing.arrived)
     told = coarse.table(phrases, pairs, known, diagnosed.findings)
+    write_csv(told, out / "coarse.csv", "%.5f")
     own = true_effects[true_effects["classifier"] == name]
     tables = [
         told.assign(method="coarse")[estimates.COLUMNS],
         *(estimates.rows_of_edits(one, eyes, name) for one in found),
-        estimates.rows(observed, eyes, name, len(rows)),
+        estimates.rows(ways[-1], eyes, name, len(rows)),
         estimates.rows_of_truth(own),
     ]
     write_csv(pd.concat(tables), out / "sensitivity.csv", "%.5f")
-    write_csv(told, out / "coarse.csv", "%.5f")
     write_csv(pd.concat([estimates.selectivity(one, trusted) for one in found]), out / "selectivity.csv", "%.4f")
-
-    first = found[0].estimates
-    top = estimates.strongest(first, name, sensitivity.top)
-    doses = [deep.responses(one.method, top, sensitivity.doses, eyes, few, name) for one in found]
-    write_csv(pd.concat(doses), out / "doses.csv", "%.5f")
-    slopes = first.effects[name][0] / units.reach[:, None]
-    slopes[~first.known] = 0
-    together = deep.combined(methods[0], slopes, sensitivity.strengths, eyes, few, name)
-    write_csv(together, out / "combined.csv", "%.4f")
-    ways = [*(one.estimates for one in found), observed]
     ranked = estimates.planted(ways, others, true_effects)
     write_csv(ranked, out / "planted.csv", "%.5f")
-    traversal([(one, top) for one in methods], sensitivity.doses, eyes, way, name).save(out / "traversal.png")
+    _responses(sensitivity, found, eyes, name, way, few, out)
 
     wide = own.pivot(index="attribute", columns="finding", values="effect").reindex(columns=diagnosed.findings)
     sides = {"coarse": coarse.by_attribute(phrases, pairs, units, known, wide.index)}
     sides |= {one.name: one.of(name, wide.index) for one in ways}
-    beside = {side: estimates.beside(side, labels, effects, wide) for side, (labels, effects, _) in sides.items()}
-    write_csv(pd.concat(beside.values()), out / "beside.csv", "%.5f")
-    agreements = {
-        side: agreement(effects, draws, wide.loc[labels].to_numpy(), side)
-        for side, (labels, effects, draws) in sides.items()
-    }
+    agreements = _agreements(sides, wide, out)
     for one in found:
         agreements[one.method.name] |= estimates.alone(one, name, seen[name], eyes, trusted, wide)
     looks = Looks(network, pixels[editing.images :], way, editing.precision)
@@ -139,6 +126,45 @@ def sensitivity(
         "planted": estimates.ranks(ranked, attribute),
     }
     write_json(out / "summary.json", summary)
+
+
+def _methods(
+    editing: Editing, sensitivity: Sensitivity, of_e: Mapping[str, Moves], function: Implicit
+) -> list[deep.Method]:
+    """Across the boundaries of e, and by the implicit function; it has a shift for every sampling step."""
+    moves, permuted = (of_e[part][editing.start] for part in ("moves", "permuted"))
+    return [
+        deep.hyperplane(moves, permuted, editing.start, editing.hyperplane, sensitivity.pointless),
+        deep.implicit(function, editing.start, len(of_e["moves"]), editing.implicit, sensitivity.pointless),
+    ]
+
+
+def _responses(
+    sensitivity: Sensitivity, found: Sequence[estimates.Edited], eyes: Eyes, name: str, way: Way, few: Way, out: Path
+) -> None:
+    """Dose-response and traversal of the attributes that ``name`` reacts to most, and edits along all at once.
+
+    Which these are, and how all are weighed, the first method says.
+    """
+    first = found[0].estimates
+    top = estimates.strongest(first, name, sensitivity.top)
+    doses = [deep.responses(one.method, top, sensitivity.doses, eyes, few, name) for one in found]
+    write_csv(pd.concat(doses), out / "doses.csv", "%.5f")
+    slopes = first.effects[name][0] / eyes.units.reach[:, None]
+    slopes[~first.known] = 0
+    together = deep.combined(found[0].method, slopes, sensitivity.strengths, eyes, few, name)
+    write_csv(together, out / "combined.csv", "%.4f")
+    traversal([(one.method, top) for one in found], sensitivity.doses, eyes, way, name).save(out / "traversal.png")
+
+
+def _agreements(sides: Mapping[str, Side], true: pd.DataFrame, out: Path) -> dict[str, dict[str, Any]]:
+    """How well each side's estimates agree with the true ones, a row an attribute and a column a finding."""
+    tables = [estimates.beside(side, labels, effects, true) for side, (labels, effects, _) in sides.items()]
+    write_csv(pd.concat(tables), out / "beside.csv", "%.5f")
+    return {
+        side: agreement(effects, draws, true.loc[labels].to_numpy(), side)
+        for side, (labels, effects, draws) in sides.items()
+    }
 
 
 def _truth(true: Path) -> pd.DataFrame:

@@ -184,15 +184,15 @@ def test_the_diagnosis_block_ranks_what_arrived_and_says_what_was_planted(profil
     assert "| fair | 7 | 9 |" in text
 
 
-def test_the_estimators_block_has_a_row_a_method_and_a_column_a_source(profile):
+def test_the_estimators_block_has_a_row_a_method_and_a_column_a_share_of_edits(profile):
     (profile / "page.md").write_text("<!-- estimators -->\n<!-- /estimators -->\n")
     assert main(["--pages", "page.md"]) == 0, "nothing has been measured"
     assert "|" not in (profile / "page.md").read_text()
     rows = [
-        f"implicit,0.5,{source},9,14,{mean},0.1" for source, mean in (("both", 0.6), ("edits", 0.3), ("images", 0.7))
+        f"implicit,0.5,{share},9,14,{mean},0.1" for share, mean in ((0.5, 0.6), (1.0, 0.3), (0.0, 0.7))
     ]
     (profile / "docs").mkdir()
-    header = "method,readable,source,attributes,classifiers,spearman,least"
+    header = "method,readable,share_of_edits,attributes,classifiers,spearman,least"
     (profile / "docs" / "estimators.csv").write_text("\n".join([header, *rows]) + "\n")
     assert main(["--pages", "page.md"]) == 0
-    assert "| implicit | 0.5 | 9 | 14 | 0.60 | 0.30 | 0.70 |" in (profile / "page.md").read_text()
+    assert "| implicit | 0.5 | 9 | 14 | 0.70 | 0.60 | 0.30 |" in (profile / "page.md").read_text()

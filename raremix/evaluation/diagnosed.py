@@ -17,16 +17,16 @@ def diagnosis_tables(metrics: Path) -> list[str]:
 
 
 def estimator_table(file: Path) -> list[str]:
-    """The lines of docs/estimators.csv: mean rank correlation by method, demand on the readers, and source."""
-    found = pd.read_csv(file)
-    wide = found.pivot(index=["method", "readable", "attributes", "classifiers"], columns="source", values="spearman")
+    """The lines of docs/estimators.csv: mean rank correlation by method, demand on the readers, and share of edits."""
+    found, key = pd.read_csv(file), ["method", "readable", "attributes", "classifiers"]
+    wide = found.pivot(index=key, columns="share_of_edits", values="spearman")
+    shares = [f"edits count {share:.0%}" for share in wide]
     return [
-        "| method | readers from R2 | attributes | classifiers | both sources | edits alone | images alone |",
-        f"|---|{'---:|' * 6}",
+        f"| method | readers from R2 | attributes | classifiers | {' | '.join(shares)} |",
+        f"|---|{'---:|' * (3 + len(shares))}",
         *(
-            f"| {row['method']} | {row['readable']} | {row['attributes']} | {row['classifiers']} | {row['both']:.2f} | "
-            f"{row['edits']:.2f} | {row['images']:.2f} |"
-            for row in wide.reset_index().to_dict("records")
+            f"| {' | '.join(map(str, named))} | {' | '.join(map(_number, row))} |"
+            for named, row in zip(wide.index, wide.to_numpy(), strict=True)
         ),
     ]
 
