@@ -1,4 +1,4 @@
-"""AUROC and average precision of multi-label predictions, weighted to the natural prevalence."""
+"""Metrics of multi-label predictions: of their ranking, at a threshold, and as probabilities; weighted if asked."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
 METRICS = ("auroc", "ap")
+BINS = 10  # of a reliability curve, with as many images in each
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -36,6 +37,51 @@ def auroc(labels: Labels, scores: Array, weights: Array | None = None) -> float:
 def average_precision(labels: Labels, scores: Array, weights: Array | None = None) -> float:
     """Average precision (the step sum, not the trapezium), shapes as in ``auroc``; NaN if one class is absent."""
     return _defined(average_precision_score, labels, scores, weights)
+
+
+def balanced_accuracy(labels: Labels, scores: Array, threshold: float, weights: Array | None = None) -> float:
+    """Mean of sensitivity and specificity, where scores from ``threshold`` on count as positive.
+
+    Shapes as in ``auroc``; NaN if one class is absent.
+    """
+    return _defined(balanced_accuracy_score, labels, scores >= threshold, weights)
+
+
+def f1(labels: Labels, scores: Array, threshold: float, weights: Array | None = None) -> float:
+    """Harmonic mean of precision and sensitivity, otherwise as ``balanced_accuracy``; 0 if nothing is found."""
+    return _defined(f1_score, labels, scores >= threshold, weights)
+
+
+def reliability(labels: Labels, probabilities: Array, weights: Array | None = None, bins: int = BINS) -> pd.DataFrame:
+    """Whether what is called 30 % probable is there 30 % of the time: the points of a reliability curve.
+
+    The bins hold equal mass (images, or their weight), as rare findings leave bins of equal width empty. Equal
+    probabilities stay together, so bins may differ in mass, and some may be missing.
+
+    Args:
+        labels: [images], 0 or 1.
+        probabilities: [images], between 0 and 1.
+        weights: [images], or None for equal ones.
+        bins: how many.
+
+    Returns:
+        ``predicted,observed,share``, a row a bin: mean probability, frequency of the finding, share of the mass.
+    """
+    mass = np.ones(len(labels)) if weights is None else weights
+    place = np.minimum((bins * _middles(probabilities, mass)).astype(np.int64), bins - 1)
+    held = np.bincount(place, mass, bins)
+    predicted, observed = (np.bincount(place, mass * values, bins) for values in (probabilities, labels))
+    table = pd.DataFrame({"predicted": predicted, "observed": observed}).div(np.where(held > 0, held, 1), axis=0)
+    return table.assign(share=held / held.sum())[held > 0].reset_index(drop=True)
+
+
+def calibration_error(labels: Labels, probabilities: Array, weights: Array | None = None, bins: int = BINS) -> float:
+    """Expected calibration error: the mean distance between predicted and observed over ``reliability``'s points.
+
+    With equal mass in ten bins (Nguyen and O'Connor 2015); chance alone keeps it above 0, more so with few images.
+    """
+    curve = reliability(labels, probabilities, weights, bins)
+    return float((curve.share * (curve.predicted - curve.observed).abs()).sum())
 
 
 def score_table(
@@ -94,10 +140,17 @@ def natural_weights(test: Labels, natural: Labels) -> Array:
     return np.asarray(raw / raw.mean(), dtype=np.float64)
 
 
-def _defined(metric, labels: Labels, scores: Array, weights: Array | None) -> float:  # type: ignore[no-untyped-def]
+def _defined(metric, labels: Labels, scores: NDArray[Any], weights: Array | None) -> float:  # type: ignore[no-untyped-def]
     if labels.min() == labels.max():
         return float("nan")
     return float(metric(labels, scores, sample_weight=weights))
+
+
+def _middles(values: Array, mass: Array) -> Array:
+    """For each value the share of ``mass`` below it, half its own and its equals' included; between 0 and 1."""
+    _, place = np.unique(values, return_inverse=True)
+    held = np.bincount(place, mass)
+    return np.asarray((held.cumsum() - held / 2)[place] / held.sum())
 
 
 def _spread(values: Array) -> dict[str, float | int | None]:
