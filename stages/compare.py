@@ -2,8 +2,9 @@
 
 In: manifest, images and their checksums, splits, trained classifiers, validation's summary (it chooses the dreambooth
 arm). Out: ``predictions.csv``; metrics weighted to natural prevalence (``runs.csv``, ``summary.json``,
-``headline.json``), the differences to the baselines (``comparison.csv``), the answer (``answer.json``), curves
-(``roc.csv``, ``pr.csv``).
+``headline.json``), the differences to the baselines (``comparison.csv``), the answer (``answer.json``), decisions at
+validation's thresholds (``decisions.csv``), tests of single trials' classifiers (``tests.csv``), and curves
+(``roc.csv``, ``pr.csv``, ``calibration.csv``).
 """
 
 import json
@@ -23,13 +24,23 @@ from raremix.data.findings import known
 from raremix.data.manifest import findings as findings_of
 from raremix.data.manifest import read_manifest, write_csv
 from raremix.evaluation.answer import answer
-from raremix.evaluation.comparison import Scores, choose, compare_arms, mark_primary, resample_arms, score_arms
+from raremix.evaluation.comparison import (
+    Scores,
+    against_baselines,
+    choose,
+    compare_arms,
+    mark_primary,
+    resample_arms,
+    score_arms,
+)
 from raremix.evaluation.curves import curve_table, mean_precision_recall, mean_roc
+from raremix.evaluation.decisions import calibration, decided, tested
 from raremix.evaluation.files import write_json
 from raremix.evaluation.metrics import Array, Labels, families, headline, natural_weights, summary
 from raremix.evaluation.population import natural_and_test
 from raremix.evaluation.resampling import resamples
-from raremix.evaluation.runs import Run, find_runs, matrices
+from raremix.evaluation.runs import Run, find_runs, matrices, read_predictions
+from raremix.evaluation.thresholds import youden
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 from raremix.runtime.seeds import generator
@@ -46,6 +57,7 @@ class Compare:
     shots: PositiveInt  # of the primary result
     bootstrap: int  # resamples of the test images
     level: OpenUnitInterval  # of confidence
+    margin: OpenUnitInterval  # AUROC that may be lost on the majority findings without being inferior
 
     def __post_init__(self) -> None:
         if self.bootstrap < LEAST_RESAMPLES:
@@ -104,16 +116,21 @@ def compare(
     drawn = resamples(labels, test.patient_id.to_numpy(), compare.bootstrap, generator("compare", "bootstrap"))
     resampled = resample_arms(scores, labels, drawn * weights, groups)
     table = mark_primary(compare_arms(trials, resampled, labels, groups, compare.level), compare.shots, chosen[0])
+    thresholds = _thresholds(found, study.findings)
     figures = summary(trials)
 
     write_csv(trials, out / "runs.csv", "%.6g")
     write_json(out / "summary.json", figures)
     write_json(out / "headline.json", headline(figures))
     write_csv(table, out / "comparison.csv", "%.6g")
-    write_json(out / "answer.json", answer(table, figures, compare.shots, chosen, compare.level))
+    write_json(out / "answer.json", answer(table, figures, compare.shots, chosen, compare.level, compare.margin))
+    write_csv(decided(scores, thresholds, study.trials, labels, weights, study.findings), out / "decisions.csv", "%.6g")
+    pairs = against_baselines(scores)
+    write_csv(tested(pairs, scores, thresholds, study.trials, labels, study.findings), out / "tests.csv", "%.6g")
     primary = {arm: stack for (shots, arm), stack in scores.items() if shots == compare.shots}
     for name, curve in (("roc", mean_roc), ("pr", mean_precision_recall)):
         write_csv(curve_table(curve, labels, primary, weights, study.findings), out / f"{name}.csv", "%.4g")
+    write_csv(calibration(primary, labels, weights, study.findings), out / "calibration.csv", "%.4g")
 
 
 def _predict(
@@ -131,6 +148,27 @@ def _predict(
     columns = ["arm", "shots", "trial", "image_id", "part", "finding", "label", "probability"]
     write_csv(pd.concat(tables)[columns], out, "%.6g")
     return {key: np.stack(trials) for key, trials in scores.items()}
+
+
+def _thresholds(runs: list[Run], findings: list[str]) -> dict[tuple[int, str], Array]:
+    """By shots and arm, where each finding is called: Youden's point on validation, the trials' predictions pooled."""
+    pooled: dict[tuple[int, str], list[pd.DataFrame]] = {}
+    for one in runs:
+        pooled.setdefault((one.shots, one.arm), []).append(read_predictions(one, "validation"))
+    return {key: _operating_points(pd.concat(tables), findings, key) for key, tables in pooled.items()}
+
+
+def _operating_points(predictions: pd.DataFrame, findings: list[str], key: tuple[int, str]) -> Array:
+    points = []
+    for finding in findings:
+        of = predictions[predictions["finding"] == finding]
+        if of["label"].nunique() < 2:
+            raise UserError(
+                f"{key[1]}, {key[0]} shots: validation needs images with and without '{finding}' for a threshold; "
+                "raise split.validation or split.min_validation"
+            )
+        points.append(youden(of["label"].to_numpy(), of["probability"].to_numpy()))
+    return np.array(points)
 
 
 def _check_same(predicted: list[str], labels: Labels, test: pd.DataFrame, findings: Sequence[str], path: Path) -> None:

@@ -1,15 +1,17 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from raremix.data import images
 from raremix.data.checksums import write_checksums
 from raremix.data.manifest import FIXED
-from raremix.evaluation.answer import sentence, verdict
+from raremix.evaluation.answer import cost, sentence, verdict
 from raremix.evaluation.comparison import choose
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import sha256
@@ -21,7 +23,7 @@ FINDINGS = ["effusion", "nodule", "pneumothorax"]
 ARMS = ["vanilla", "undersample", "oversample", "dreambooth_mix", "dreambooth_balanced", "shuffled"]
 GAIN = dict(zip(ARMS, [0.5, 0.5, 1.6, 1.6, 2.2, 0.1], strict=True))
 STUDY = Study(FINDINGS, ["nodule", "pneumothorax"], ARMS, [5, 10], [0, 1, 2])
-COMPARE = Compare(shots=10, bootstrap=100, level=0.95)
+COMPARE = Compare(shots=10, bootstrap=100, level=0.95, margin=0.01)
 
 
 def fake_predict(run, rows, pixels, part):
@@ -57,7 +59,9 @@ def build(root):
         split = pd.DataFrame({"image_id": image_id, "part": parts, "shot_rank": ""})
         split.to_csv(root / "splits" / f"trial{trial}.csv", index=False)
     for name in (f"{arm}-{shots}-{trial}" for arm in ARMS for shots in STUDY.shots for trial in STUDY.trials):
-        (root / "runs" / name).mkdir(parents=True)
+        run = root / "runs" / name
+        run.mkdir(parents=True)
+        fake_predict(run, manifest[60:90], None, "validation").to_csv(run / "predictions.csv", index=False)
     write_validation(root, {"dreambooth_mix": 0.3, "dreambooth_balanced": 0.5})
 
 
@@ -94,7 +98,7 @@ def keep_runs(profile, arms, shots=STUDY.shots, trials=STUDY.trials):
     wanted = {f"{arm}-{count}-{trial}" for arm in arms for count in shots for trial in trials}
     for path in (profile / "runs").iterdir():
         if path.name not in wanted:
-            path.rmdir()
+            shutil.rmtree(path)
     return Study(FINDINGS, STUDY.minority, arms, shots, trials)
 
 
@@ -117,7 +121,7 @@ def test_the_answer_compares_the_arm_that_validation_chose(profile):
 
 def test_only_the_primary_rows_carry_a_holm_p(done):
     table = pd.read_csv(done / "out" / "comparison.csv")
-    header = "shots,arm,against,finding,metric,difference,low,high,p,p_holm,n_pos,n_neg,trials"
+    header = "shots,arm,against,finding,metric,difference,low,high,p,p_holm,n_pos,n_neg,trials,detectable"
     assert ",".join(table.columns) == header
     primary = table[table.p_holm.notna()]
     assert primary.against.tolist() == ["vanilla", "undersample", "oversample"]
@@ -125,7 +129,7 @@ def test_only_the_primary_rows_carry_a_holm_p(done):
     assert set(primary.shots) == {10}
     assert set(zip(primary.finding, primary.metric, strict=True)) == {("minority", "ap")}
     assert (primary.p_holm >= primary.p).all()
-    assert len(table) == 2 * (6 * 3 - 3) * 5 * 2  # shots x (arm, other baseline) x families x metrics
+    assert len(table) == 2 * (6 * 3 - 3) * 6 * 2  # shots x (arm, other baseline) x families x metrics
 
 
 def test_every_row_is_a_difference_of_the_summarys_means_inside_its_interval(done):
@@ -137,6 +141,7 @@ def test_every_row_is_a_difference_of_the_summarys_means_inside_its_interval(don
         assert row.low < row.difference < row.high
         assert (row.low > 0 or row.high < 0) == (row.p < 0.05)
         assert row.trials == 3
+        assert row.detectable > (row.high - row.low) / 2, "what chance alone hides cannot be seen"
         assert row.n_pos + row.n_neg == 240
     manifest = (
         pd.read_csv(done / "manifest.csv").set_index("image_id").loc[lambda m: m.index.isin(images_of_test(done))]
@@ -171,6 +176,73 @@ def test_curves_are_one_row_a_point_for_the_primary_shots(done):
     assert list(pr.columns) == ["finding", "arm", "recall", "precision"]
     assert len(roc) == len(ARMS) * 3 * 51
     assert (roc.groupby(["finding", "arm"]).tpr.diff().dropna() >= 0).all()
+
+
+def test_decisions_are_at_the_threshold_of_validation_with_the_trials_pooled(done):
+    table = pd.read_csv(done / "out" / "decisions.csv")
+    assert len(table) == 2 * 6 * 3 * 3  # shots x arms x trials x findings
+    assert table.groupby(["shots", "arm", "finding"])["threshold"].nunique().eq(1).all()
+    one = table[(table.shots == 10) & (table.arm == "dreambooth_balanced") & (table.finding == "nodule")]
+    runs = [pd.read_csv(done / "runs" / f"dreambooth_balanced-10-{trial}" / "predictions.csv") for trial in range(3)]
+    pooled = pd.concat(runs).query("finding == 'nodule'")
+
+    def summed(cut):
+        called = pooled.probability >= cut
+        return called[pooled.label == 1].mean() - called[pooled.label == 0].mean()
+
+    assert summed(one.threshold.iloc[0]) == pytest.approx(max(map(summed, pooled.probability)))
+    assert one.balanced_accuracy.gt(0.6).all()
+    assert table[table.arm == "shuffled"].balanced_accuracy.between(0.35, 0.65).all()
+
+
+def test_single_trials_are_tested_pair_by_pair(done):
+    table = pd.read_csv(done / "out" / "tests.csv")
+    assert len(table) == 2 * (6 * 3 - 3) * 3 * 3  # shots x (arm, other baseline) x trials x findings
+    assert table[["p_delong", "p_mcnemar"]].stack().between(0, 1).all()
+    keys = {"shots": 10, "trial": 1, "finding": "nodule"}
+    pair = table[(table.arm == "dreambooth_balanced") & (table.against == "vanilla")]
+    one = pair[(pair[list(keys)] == list(keys.values())).all(axis=1)].iloc[0]
+    runs = pd.read_csv(done / "out.csv")
+    runs = runs[(runs[list(keys)] == list(keys.values())).all(axis=1)].set_index(["arm", "image_id"])
+    mine, theirs = (runs.loc[arm] for arm in ("dreambooth_balanced", "vanilla"))
+    gained = roc_auc_score(mine.label, mine.probability) - roc_auc_score(theirs.label, theirs.probability)
+    assert one.difference == pytest.approx(gained, abs=1e-5)
+
+
+def test_calibration_curves_hold_all_images(done):
+    table = pd.read_csv(done / "out" / "calibration.csv")
+    assert list(table.columns) == ["finding", "arm", "predicted", "observed", "share"]
+    assert table.groupby(["finding", "arm"])["share"].sum().to_numpy() == pytest.approx(1, abs=2e-3)
+
+
+def test_a_threshold_needs_both_classes_on_validation(profile):
+    for run in (profile / "runs").glob("vanilla-*"):
+        table = pd.read_csv(run / "predictions.csv")
+        table.loc[table.finding == "nodule", "label"] = 0
+        table.to_csv(run / "predictions.csv", index=False)
+    with pytest.raises(UserError, match="vanilla, 5 shots: validation needs images with and without 'nodule'"):
+        call(profile)
+
+
+def test_what_the_arm_costs_on_the_majority_findings_is_said(profile):
+    found = call(profile)
+    assert list(found["majority"]) == ["vanilla", "undersample", "oversample"]
+    for one in found["majority"].values():
+        assert one["non_inferior"] == (one["low"] > -0.01)
+    assert "Over the majority findings its AUROC" in found["sentence"]
+    found = call(profile, replace(STUDY, minority=FINDINGS), out="all")
+    assert found["majority"] == {}
+    assert "majority" not in found["sentence"]
+
+
+def test_the_margin_decides_and_both_kinds_are_listed():
+    one, other = ({"difference": d, "low": d - 0.02, "high": d + 0.02} for d in (0.03, -0.001))
+    members = {"vanilla": one | {"non_inferior": True}, "oversample": other | {"non_inferior": False}}
+    assert cost(members, 0.01) == (
+        "Over the majority findings its AUROC is not inferior to vanilla (+0.030 [+0.010, +0.050]) and is not shown to "
+        "be non-inferior to oversample (-0.001 [-0.021, +0.019]), by a margin of 0.01."
+    )
+    assert cost({}, 0.01) == ""
 
 
 def test_same_study_same_bytes(done, profile):
@@ -288,9 +360,10 @@ def test_the_words_are_earned(difference, p_holm, words):
 def test_a_result_against_the_hypothesis_is_said_as_plainly():
     figures = {"difference": -0.05, "low": -0.08, "high": -0.02, "verdict": "is worse than"}
     even = {"difference": 0.01, "low": -0.02, "high": 0.04, "verdict": "no detectable difference from"}
+    even |= {"detectable": 0.043}
     against = {"vanilla": even, "undersample": even, "oversample": figures}
     assert sentence("dreambooth_mix", 10, {"dreambooth_mix": {"mean": 0.3, "n": 3}}, against) == (
         "With 10 shots, dreambooth_mix (average precision over the minority findings 0.300, 3 trials) "
-        "shows no detectable difference from vanilla (+0.010 [-0.020, +0.040]) and undersample "
-        "(+0.010 [-0.020, +0.040]); is worse than oversample (-0.050 [-0.080, -0.020])."
+        "shows no detectable difference from vanilla (+0.010 [-0.020, +0.040], could have seen 0.04) and undersample "
+        "(+0.010 [-0.020, +0.040], could have seen 0.04); is worse than oversample (-0.050 [-0.080, -0.020])."
     )

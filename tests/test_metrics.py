@@ -123,16 +123,20 @@ def test_an_image_without_weight_changes_nothing():
 def test_macro_is_the_mean_of_all_findings_and_minority_of_its_own():
     groups = families(["effusion", "nodule"], ["nodule"])
     table = score_table(LABELS, SCORES, groups).set_index("finding")
-    assert list(table.index) == ["effusion", "nodule", "macro", "minority"]
+    assert list(table.index) == ["effusion", "nodule", "macro", "minority", "majority"]
     assert table.ap["macro"] == pytest.approx((table.ap["effusion"] + table.ap["nodule"]) / 2)
     assert table.auroc["minority"] == table.auroc["nodule"] != table.auroc["effusion"]
+    assert table.auroc["majority"] == table.auroc["effusion"]
+    assert "majority" not in families(["nodule"], ["nodule"])
 
 
 def test_a_mean_with_an_undefined_member_is_undefined():
     labels = LABELS.copy()
     labels[:, 1] = 0
     table = score_table(labels, SCORES, families(["effusion", "nodule"], ["nodule"])).set_index("finding")
-    assert table.auroc.isna().to_dict() == {"effusion": False, "nodule": True, "macro": True, "minority": True}
+    assert table.auroc.isna().to_dict() == {
+        "effusion": False, "nodule": True, "macro": True, "minority": True, "majority": False,
+    }  # fmt: skip
 
 
 def test_summary_has_mean_sd_and_number_of_defined_trials():

@@ -188,9 +188,7 @@ def test_the_estimators_block_has_a_row_a_method_and_a_column_a_share_of_edits(p
     (profile / "page.md").write_text("<!-- estimators -->\n<!-- /estimators -->\n")
     assert main(["--pages", "page.md"]) == 0, "nothing has been measured"
     assert "|" not in (profile / "page.md").read_text()
-    rows = [
-        f"implicit,0.5,{share},9,14,{mean},0.1" for share, mean in ((0.5, 0.6), (1.0, 0.3), (0.0, 0.7))
-    ]
+    rows = [f"implicit,0.5,{share},9,14,{mean},0.1" for share, mean in ((0.5, 0.6), (1.0, 0.3), (0.0, 0.7))]
     (profile / "docs").mkdir()
     header = "method,readable,share_of_edits,attributes,classifiers,spearman,least"
     (profile / "docs" / "estimators.csv").write_text("\n".join([header, *rows]) + "\n")

@@ -50,8 +50,9 @@ def test_the_summary_holds_every_arm_finding_and_metric(profile):
     assert list(figures) == ["10"]
     assert list(figures["10"]) == STUDY.arms
     for arm in STUDY.arms:
-        assert set(figures["10"][arm]) == {"effusion", "nodule", "macro", "minority"}
+        assert set(figures["10"][arm]) == {"effusion", "nodule", "macro", "minority", "majority"}
         assert figures["10"][arm]["minority"] == figures["10"][arm]["nodule"]
+        assert figures["10"][arm]["majority"] == figures["10"][arm]["effusion"]
         assert figures["10"][arm]["macro"]["ap"]["n"] == 2
     better, worse = (figures["10"][arm]["macro"]["auroc"]["mean"] for arm in ("oversample", "vanilla"))
     assert better > worse + 0.1
@@ -64,7 +65,7 @@ def test_the_runs_table_averages_to_the_summary(profile):
     call(profile)
     runs = pd.read_csv(profile / "metrics" / "runs.csv")
     assert list(runs.columns) == ["shots", "arm", "trial", "finding", "auroc", "ap"]
-    assert len(runs) == 4 * 4
+    assert len(runs) == 4 * 5
     figures = json.loads((profile / "metrics" / "summary.json").read_text())
     mean = runs[(runs.arm == "vanilla") & (runs.finding == "nodule")].ap.mean()
     assert figures["10"]["vanilla"]["nodule"]["ap"]["mean"] == pytest.approx(mean, abs=1e-5)

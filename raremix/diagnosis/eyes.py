@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import roc_curve
 from torch import nn
 
 from raremix.classifier.model import on_device
@@ -17,6 +16,7 @@ from raremix.diagnosis.editing import Way
 from raremix.diagnosis.process import Edit
 from raremix.diagnosis.readers import PictureReader, Units, read
 from raremix.diagnosis.sensitivity import Changes, Seen
+from raremix.evaluation.thresholds import youden
 from raremix.runtime.device import Precision
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
@@ -113,6 +113,5 @@ def operating_points(predictions: Path, findings: Sequence[str]) -> Array:
                 f"{predictions}: validation needs images with and without {finding} for a threshold; raise "
                 "phantom.train_images or split.validation"
             )
-        false, true, thresholds = roc_curve(rows["label"], rows["probability"], drop_intermediate=False)
-        found.append(float(thresholds[1:][(true - false)[1:].argmax()]))  # the first is above all
+        found.append(youden(rows["label"].to_numpy(), rows["probability"].to_numpy()))
     return np.array(found)

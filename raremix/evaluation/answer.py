@@ -15,8 +15,11 @@ def answer(
     shots: int,
     chosen: tuple[str | None, dict[str, float | None]],
     level: float,
+    margin: float,
 ) -> dict[str, Any]:
     """The primary result: values per arm, the chosen arm's differences to the baselines, and a sentence.
+
+    Beside it, what the chosen arm costs on the majority findings.
 
     Args:
         table: of ``mark_primary``; the rows with a ``p_holm`` are the primary comparison.
@@ -24,16 +27,18 @@ def answer(
         shots: of the primary result.
         chosen: arm and validation figures of ``choose``.
         level: of confidence; an arm improves, or is worse, if Holm's p is below 1 - level.
+        margin: AUROC; an arm is not inferior on the majority findings if its interval lies above minus this.
     """
     arm, validation = chosen
     values = {name: figures[PRIMARY["finding"]][PRIMARY["metric"]] for name, figures in summary[str(shots)].items()}
     against = {
         str(row["against"]): {
-            **{name: round(float(row[name]), 6) for name in ("difference", "low", "high", "p", "p_holm")},
+            **{name: round(float(row[name]), 6) for name in ("difference", "low", "high", "p", "p_holm", "detectable")},
             "verdict": verdict(row["difference"], row["p_holm"], level),
         }
         for row in table[table.p_holm.notna()].to_dict("records")
     }
+    majority = _majority(table, shots, arm, margin)
     return {
         **PRIMARY,
         "shots": shots,
@@ -43,8 +48,38 @@ def answer(
         "trials": max(value["n"] for value in values.values()),
         "values": {name: value["mean"] for name, value in values.items()},
         "against": against,
-        "sentence": sentence(arm, shots, values, against),
+        "margin": margin,
+        "majority": majority,
+        "sentence": " ".join(filter(None, [sentence(arm, shots, values, against), cost(majority, margin)])),
     }
+
+
+def _majority(table: pd.DataFrame, shots: int, arm: str | None, margin: float) -> dict[str, Any]:
+    """The chosen arm's AUROC over the majority findings against each baseline's; empty if there are none."""
+    of = table[(table.shots == shots) & (table.arm == arm) & (table.finding == "majority") & (table.metric == "auroc")]
+    return {
+        str(row["against"]): {
+            **{name: round(float(row[name]), 6) for name in ("difference", "low", "high", "detectable")},
+            "non_inferior": bool(row["low"] > -margin),
+        }
+        for row in of.to_dict("records")
+    }
+
+
+def cost(majority: dict[str, Any], margin: float) -> str:
+    """What is known of non-inferiority over the majority findings, in words; nothing if there are none."""
+    clauses = []
+    for words, non_inferior in (("is not inferior to", True), ("is not shown to be non-inferior to", False)):
+        members = [
+            f"{name} ({f['difference']:+.3f} [{f['low']:+.3f}, {f['high']:+.3f}])"
+            for name, f in majority.items()
+            if f["non_inferior"] is non_inferior
+        ]
+        if members:
+            clauses.append(f"{words} {_listed(members)}")
+    if not clauses:
+        return ""
+    return f"Over the majority findings its AUROC {' and '.join(clauses)}, by a margin of {margin:g}."
 
 
 def verdict(difference: float, p_holm: float, level: float) -> str:
@@ -68,10 +103,15 @@ def sentence(arm: str | None, shots: int, values: dict[str, Any], against: dict[
 
 
 def _clause(words: str, against: dict[str, Any]) -> str:
+    unseen = words == VERDICTS[1]
     members = [
-        f"{name} ({f['difference']:+.3f} [{f['low']:+.3f}, {f['high']:+.3f}])"
+        f"{name} ({f['difference']:+.3f} [{f['low']:+.3f}, {f['high']:+.3f}]"
+        + (f", could have seen {f['detectable']:.2f})" if unseen else ")")
         for name, f in against.items()
         if f["verdict"] == words
     ]
-    verb = "shows " if words == VERDICTS[1] else ""
-    return f"{verb}{words} {', '.join(members[:-1]) + ' and ' if len(members) > 1 else ''}{members[-1]}"
+    return f"{'shows ' if unseen else ''}{words} {_listed(members)}"
+
+
+def _listed(members: list[str]) -> str:
+    return f"{', '.join(members[:-1]) + ' and ' if len(members) > 1 else ''}{members[-1]}"

@@ -1,6 +1,6 @@
 """Every arm against the baselines on the test part, and the one comparison that was fixed beforehand."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import product
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from raremix.evaluation.metrics import METRICS, Array, Labels, score_table
 from raremix.evaluation.resampling import resampled_families
-from raremix.evaluation.statistics import holm, interval
+from raremix.evaluation.statistics import detectable, holm, interval
 from raremix.runtime.progress import track
 
 BASELINES = ("vanilla", "undersample", "oversample")
@@ -17,7 +17,7 @@ CANDIDATES = "dreambooth"  # the arms whose name starts so compete for the prima
 PRIMARY = {"finding": "minority", "metric": "ap"}
 
 COLUMNS = ["shots", "arm", "against", "finding", "metric", "difference", "low", "high", "p", "p_holm"]
-COLUMNS += ["n_pos", "n_neg", "trials"]
+COLUMNS += ["n_pos", "n_neg", "trials", "detectable"]
 
 Scores = dict[tuple[int, str], Array]  # (shots, arm) -> probabilities [trials, images, findings]
 Resampled = dict[tuple[int, str], dict[str, dict[str, Array]]]
@@ -54,20 +54,28 @@ def compare_arms(
         level: of confidence.
 
     Returns:
-        ``shots,arm,against,finding,metric,difference,low,high,p,p_holm,n_pos,n_neg,trials``.
+        ``shots,arm,against,finding,metric,difference,low,high,p,p_holm,n_pos,n_neg,trials,detectable``; the last is
+        the smallest true difference that this comparison would have shown with 80 % probability.
     """
     point = {key: rows[list(METRICS)].to_dict("list") for key, rows in trials.groupby(["shots", "arm", "finding"])}
-    pairs = [(s, arm, other) for s, arm in resampled for other in BASELINES if arm != other and (s, other) in resampled]
     rows = []
-    for shots, arm, against in pairs:
+    for shots, arm, against in against_baselines(resampled):
         for (finding, members), metric in product(groups.items(), METRICS):
             mine, theirs = (np.array(point[shots, name, finding][metric]) for name in (arm, against))
             chance = resampled[shots, arm][metric][finding] - resampled[shots, against][metric][finding]
             n_pos = int(labels[:, members].any(axis=1).sum())
             row = {"shots": shots, "arm": arm, "against": against, "finding": finding, "metric": metric}
             counts = {"n_pos": n_pos, "n_neg": len(labels) - n_pos, "trials": len(mine)}
-            rows.append({**row, **vars(interval(mine - theirs, chance, level)), "p_holm": np.nan, **counts})
+            found = interval(mine - theirs, chance, level)
+            rows.append({**row, **vars(found), "p_holm": np.nan, **counts, "detectable": detectable(found)})
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def against_baselines(arms: Collection[tuple[int, str]]) -> list[tuple[int, str, str]]:
+    """Shots, arm and baseline of every comparison among ``arms``, (shots, arm)."""
+    return [
+        (shots, arm, other) for shots, arm in arms for other in BASELINES if arm != other and (shots, other) in arms
+    ]
 
 
 def choose(validation: dict[str, Any], shots: int, arms: Sequence[str]) -> tuple[str | None, dict[str, float | None]]:

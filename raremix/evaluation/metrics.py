@@ -17,15 +17,17 @@ Labels = NDArray[np.int64]
 
 
 def families(findings: Sequence[str], minority: Sequence[str]) -> dict[str, list[int]]:
-    """What gets a figure: each finding alone, ``macro`` (the mean of all) and ``minority`` (the mean of those).
+    """What gets a figure: each finding alone, and the means over all (``macro``), ``minority`` and ``majority``.
 
-    Returns name -> positions among ``findings``.
+    Returns name -> positions among ``findings``; no ``majority`` if there is none.
     """
     single = {finding: [position] for position, finding in enumerate(findings)}
+    rest = [position for finding, (position,) in single.items() if finding not in minority]
     return {
         **single,
         "macro": list(range(len(findings))),
         "minority": [findings.index(finding) for finding in minority],
+        **({"majority": rest} if rest else {}),
     }
 
 

@@ -1,0 +1,99 @@
+"""The arms as deciders: thresholds from validation, metrics at them, tests of one trial's classifiers, calibration."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from raremix.evaluation.metrics import Array, Labels, balanced_accuracy, calibration_error, f1, reliability
+from raremix.evaluation.statistics import delong, mcnemar
+
+Scores = Mapping[tuple[int, str], Array]  # (shots, arm) -> probabilities [trials, images, findings]
+Thresholds = Mapping[tuple[int, str], Array]  # (shots, arm) -> [findings]
+
+
+def decided(
+    scores: Scores, thresholds: Thresholds, trials: Sequence[int], labels: Labels, weights: Array, findings: list[str]
+) -> pd.DataFrame:
+    """``shots,arm,trial,finding,threshold,balanced_accuracy,f1,calibration_error``, weighted to natural prevalence.
+
+    Args:
+        scores: of the images.
+        thresholds: from which on a finding counts as called.
+        trials: their numbers.
+        labels: [images, findings], 0 or 1.
+        weights: [images].
+        findings: their names.
+    """
+    rows = []
+    for (shots, arm), stack in scores.items():
+        for trial, probabilities in zip(trials, stack, strict=True):
+            for k, finding in enumerate(findings):
+                column, cut = (labels[:, k], probabilities[:, k]), float(thresholds[shots, arm][k])
+                figures = balanced_accuracy(*column, cut, weights), f1(*column, cut, weights)
+                rows.append((shots, arm, trial, finding, cut, *figures, calibration_error(*column, weights)))
+    columns = "shots,arm,trial,finding,threshold,balanced_accuracy,f1,calibration_error"
+    return pd.DataFrame(rows, columns=columns.split(","))
+
+
+def tested(
+    pairs: Sequence[tuple[int, str, str]],
+    scores: Scores,
+    thresholds: Thresholds,
+    trials: Sequence[int],
+    labels: Labels,
+    findings: list[str],
+) -> pd.DataFrame:
+    """Each trial's classifiers of two arms: DeLong's test of their AUROC, McNemar's of their decisions.
+
+    Of one trial they say whether *these* two classifiers differ, on the images as they are (unweighted); whether arms
+    do, ``raremix.evaluation.comparison`` tells.
+
+    Args:
+        pairs: shots, arm and the arm it stands against.
+        scores: as in ``decided``, like the others.
+        thresholds: likewise.
+        trials: likewise.
+        labels: likewise.
+        findings: likewise.
+
+    Returns:
+        ``shots,arm,against,trial,finding,difference,error,z,p_delong,only_arm,only_against,p_mcnemar``.
+    """
+    rows = []
+    for shots, arm, against in pairs:
+        cuts = thresholds[shots, arm], thresholds[shots, against]
+        for trial, mine, theirs in zip(trials, scores[shots, arm], scores[shots, against], strict=True):
+            for k, finding in enumerate(findings):
+                ranked = delong(labels[:, k], mine[:, k], theirs[:, k])
+                called = [
+                    (part[:, k] >= cut[k]).astype(np.int64) for part, cut in zip((mine, theirs), cuts, strict=True)
+                ]
+                decisions = mcnemar(labels[:, k], *called)
+                figures = ranked.difference, ranked.error, ranked.z, ranked.p
+                counts = decisions.only_a, decisions.only_b, decisions.p
+                rows.append((shots, arm, against, trial, finding, *figures, *counts))
+    columns = "shots,arm,against,trial,finding,difference,error,z,p_delong,only_arm,only_against,p_mcnemar"
+    return pd.DataFrame(rows, columns=columns.split(","))
+
+
+def calibration(scores: Mapping[str, Array], labels: Labels, weights: Array, findings: list[str]) -> pd.DataFrame:
+    """``finding,arm,predicted,observed,share``: reliability curves, the trials' predictions pooled.
+
+    Args:
+        scores: arm -> [trials, images, findings].
+        labels: [images, findings], 0 or 1.
+        weights: [images].
+        findings: their names.
+    """
+    return pd.concat(_curves(scores, labels, weights, findings), ignore_index=True)
+
+
+def _curves(scores: Mapping[str, Array], labels: Labels, weights: Array, findings: list[str]) -> Iterator[pd.DataFrame]:
+    for k, finding in enumerate(findings):
+        for arm, stack in scores.items():
+            times = len(stack)
+            curve = reliability(np.tile(labels[:, k], times), stack[:, :, k].ravel(), np.tile(weights, times))
+            curve.insert(0, "arm", arm)
+            curve.insert(0, "finding", finding)
+            yield curve
