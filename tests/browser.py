@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,9 +79,9 @@ def browsing(profile: Path) -> Iterator[Page]:
     """A blank page of a browser that ends with the block; it keeps its files in ``profile``."""
     command = [str(chromium()), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
     loop = asyncio.new_event_loop()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            address = _address(process)
+            address = _address(profile)
             session = loop.run_until_complete(_session())
             try:
                 socket = loop.run_until_complete(_connect(session, address))
@@ -95,13 +95,14 @@ def browsing(profile: Path) -> Iterator[Page]:
             loop.close()
 
 
-def _address(process: subprocess.Popen) -> str:
-    """Where the browser listens, by what it says when it starts."""
-    assert process.stderr
-    for line in process.stderr:
-        if found := re.search(r"ws://([\d.]+:\d+)/", line):
-            return found[1]
-    raise AssertionError("the browser ended before it listened")
+def _address(profile: Path) -> str:
+    """Where the browser listens, which it writes into its profile."""
+    told = profile / "DevToolsActivePort"
+    end = time.monotonic() + SECONDS
+    while not (told.is_file() and "\n" in told.read_text()):
+        assert time.monotonic() < end, "the browser does not listen"
+        time.sleep(0.05)
+    return f"127.0.0.1:{told.read_text().splitlines()[0]}"
 
 
 async def _session() -> aiohttp.ClientSession:

@@ -36,6 +36,7 @@ CONFIG = {
         "labelFontSize": FONT,
         "titleFontSize": FONT,
         "titleFontWeight": "normal",
+        "titlePadding": 10,
         "labelLimit": LABEL,
     },
     "axisQuantitative": {"labelOverlap": True, "labelSeparation": 6},

@@ -164,7 +164,7 @@ def _named(name: str) -> str:
 
 
 def _score(value: Mapping[str, Any] | None) -> Cell:
-    return spread(value["mean"], value.get("sd")) if value else number(None)
+    return spread(value.get("mean"), value.get("sd")) if value else number(None)
 
 
 def _keys(trees: Iterable[Mapping[str, Any]]) -> list[str]:
