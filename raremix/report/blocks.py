@@ -1,8 +1,8 @@
 """What a section of the page is made of; page.html says how each is written."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Union
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from raremix.report.cells import NONE, Cell
 
@@ -85,7 +85,7 @@ class Side:
     """Charts or pictures side by side, where the screen is wide enough."""
 
     kind: ClassVar[str] = "side"
-    blocks: Sequence[Union[Chart, Picture]]  # noqa: UP007
+    blocks: Sequence[Chart | Picture]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Fold:
 
     kind: ClassVar[str] = "fold"
     title: str
-    blocks: Sequence[Union[Table, Text, Listing, Side]]  # noqa: UP007
+    blocks: Sequence[Table | Text | Listing | Side]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Part:
 
     kind: ClassVar[str] = "part"
     title: str
-    blocks: Sequence[Union[Text, Table, Chart, Legend, Picture, Side, Fold]] = field(default_factory=list)  # noqa: UP007
+    blocks: Sequence[Text | Table | Chart | Legend | Picture | Side | Fold]
 
 
 Block = Text | Table | Chart | Legend | Picture | Listing | Side | Fold | Part
