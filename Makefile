@@ -4,7 +4,7 @@ export DVC_NO_ANALYTICS := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke test lint dependencies readme clean
+.PHONY: help repro smoke report test lint dependencies readme clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,10 @@ repro: .venv/checked ## rebuild the study on the phantom (dvc repro) and print t
 smoke: .venv/checked-smoke ## the same study in miniature, for a first look
 	cd profiles/smoke && dvc repro && python -m stages.result
 
+report: .venv/checked ## build the page of the run where it is not up to date (dvc repro report), and open it
+	dvc repro report
+	python -m stages.show report/index.html
+
 test: lint ## lint, types, tests, the smoke profile through DVC
 	python -m pytest
 
@@ -24,7 +28,7 @@ lint: .venv/ready ## ruff and mypy
 	ruff format --check .
 	mypy
 
-dependencies: .venv/ready ## write the stages' source files into dvc.yaml, copy it to the profiles
+dependencies: .venv/ready ## write the stages' source files and templates into dvc.yaml, copy it to the profiles
 	python .ci/dependencies.py .
 
 readme: .venv/ready ## write the committed figures into README and docs

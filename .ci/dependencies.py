@@ -1,5 +1,7 @@
 """Write into dvc.yaml, for every stage, the source files its module transitively imports; copy it to the profiles.
 
+Templates that lie in an imported package are among them.
+
 They are spelled out, as DVC takes a quarter of a second to fill a variable into the thousands of names.
 """
 
@@ -11,6 +13,7 @@ from ruamel.yaml import YAML
 
 UP = "../../"  # from a profile to the repository's root
 PACKAGES = ("raremix", "stages")
+TEMPLATES = (".html", ".css", ".js")
 
 
 def main(root: Path) -> None:
@@ -33,7 +36,7 @@ def is_source(dep: str) -> bool:
 
 
 def sources(root: Path, module: str) -> list[str]:
-    """The files of this repository's packages that importing ``module`` reads, sorted, relative to ``root``."""
+    """The files of this repository's packages that importing ``module`` reads or may fill in, relative to ``root``."""
     found: set[str] = set()
     _collect(root, module, found)
     return sorted(found)
@@ -48,6 +51,8 @@ def _collect(root: Path, module: str, found: set[str]) -> None:
     if not path.is_file() or name in found:
         return
     found.add(name)
+    if path.name == "__init__.py":
+        found.update(file.relative_to(root).as_posix() for file in path.parent.iterdir() if file.suffix in TEMPLATES)
     parent = module.rpartition(".")[0]
     for imported in [parent, *_imports(path)]:
         _collect(root, imported, found)

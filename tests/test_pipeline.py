@@ -16,7 +16,7 @@ from stages.cli import sections
 ROOT = Path(__file__).parent.parent
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PROFILES = sorted((ROOT / "profiles").iterdir())
-WRITTEN = ("data", "models", "results", "metrics")
+WRITTEN = ("data", "models", "results", "metrics", "report")
 
 _spec = importlib.util.spec_from_file_location("dependencies", ROOT / ".ci" / "dependencies.py")
 dependencies = importlib.util.module_from_spec(_spec)
@@ -107,6 +107,6 @@ def test_importing_a_stage_of_tables_does_not_import_torch():
     import subprocess
     import sys
 
-    names = ["acquire", "ingest", "split", "mix", "validate", "attributes"]
+    names = ["acquire", "ingest", "split", "mix", "validate", "attributes", "report"]
     code = "import sys\n" + "\n".join(f"import stages.{name}" for name in names) + "\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

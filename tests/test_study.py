@@ -22,7 +22,7 @@ from stages import dreambooth, synthesize
 from stages.cli import run
 
 ROOT = Path(__file__).parent.parent
-WRITTEN = ("data", "models", "results", "metrics")
+WRITTEN = ("data", "models", "results", "metrics", "report")
 KEY = "nodule_mass-3-0"
 IDENTITY = {f"GIT_{who}_{what}": f"test@{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
@@ -281,7 +281,7 @@ def test_a_killed_fine_tuning_and_synthesis_go_on_to_the_same_bytes(study, monke
 
 def test_a_classifier_parameter_runs_classifiers_and_what_follows_only(study):
     said = dvc("exp run -S classify.training.lr=0.0007", study)
-    after = {"validate", "compare", "truth", "explain", "sensitivity"}
+    after = {"validate", "compare", "truth", "explain", "sensitivity", "report"}
     assert {stage.split("@")[0] for stage in ran(said)} == {"classify", *after}
 
 

@@ -1,0 +1,100 @@
+"""What the classifiers learned from: synthetic images beside real ones, the split, the mixes."""
+
+import pandas as pd
+
+from raremix.report import charts
+from raremix.report.blocks import Chart, Fold, Picture, Section, Side, Table, Text
+from raremix.report.cells import Cell, count, word, words
+from raremix.report.inputs import Inputs
+from raremix.report.pictures import picture
+from raremix.report.tables import figure, groups, plain, spoken, tabulate, values, whole
+
+HIDDEN = "Radiographs are left out: they are, or were made from, those of real patients (report.show_patients)."
+ROWS = (
+    "Above: the real images a model was fine-tuned on, repeated where they are few. In the middle: synthetic ones with "
+    "the finding. Below: the same seeds and captions without it."
+)
+PARTS = ("train", "validation", "test", "held_back")
+
+
+def samples(inputs: Inputs) -> Section:
+    """Real instances beside synthetic images of each finding."""
+    title = "Real beside synthetic"
+    if not inputs.shown:
+        return Section(title, [Text(HIDDEN)])
+    by_trial = [(trial, _grids(inputs, trial)) for trial in inputs.trials]
+    found = [(trial, grids) for trial, grids in by_trial if grids]
+    if not found:
+        return Section(title, [Text("Not in this run: no model left a picture of its samples.")])
+    folds = [Fold(f"Trial {trial}", [Side(grids)]) for trial, grids in found[1:]]
+    return Section(title, [Text(ROWS), Side(found[0][1]), *folds])
+
+
+def split(inputs: Inputs) -> Section:
+    """How many images each part has of each finding."""
+    table = inputs.table("split/counts.csv")
+    if table.empty:
+        return Section("The split", [Text("Not in this run: no metrics/split/counts.csv.")])
+    there = values(table, "part")
+    parts = [part for part in PARTS if part in there]
+    first = ["all", *inputs.findings]
+    findings = sorted(values(table, "finding"), key=lambda name: first.index(name) if name in first else len(first))
+    rows = [
+        [
+            word("all images" if finding == "all" else words(finding)),
+            *(_counts(table[(table["finding"] == finding) & (table["part"] == part)]) for part in parts),
+        ]
+        for finding in findings
+    ]
+    note = "By patient. Where trials differ, the least and the most; of minority findings train has the shots alone."
+    caption = "Images with each finding, the task's findings first"
+    return Section("The split", [Text(note), Table(caption, ["finding", *map(words, parts)], rows)])
+
+
+def mix(inputs: Inputs) -> Section:
+    """How even the arms' training sets are."""
+    table = inputs.at_shots("mix/balance.csv")
+    if table.empty:
+        return Section("The mixes", [Text("Not in this run: no metrics/mix/balance.csv.")])
+    means = table.groupby(["finding", "arm"], sort=False)[["rows", "positives", "prevalence"]].mean().reset_index()
+    plots = [
+        Chart(
+            words(finding),
+            f"Positives of {words(finding)} in the training set of each arm. The figures are in the table below.",
+            charts.bars(rows, "arm", ("positives", "positives")),
+        )
+        for finding, rows in groups(means, "finding")
+    ]
+    columns = {
+        "arm": plain("arm"),
+        "finding": spoken("finding"),
+        "without repeats": whole("rows"),
+        "positives": whole("positives"),
+        "prevalence": figure("prevalence"),
+    }
+    figures = tabulate(f"Balance of the mixes, {inputs.shots} shots, mean over trials", means, columns)
+    note = "Positives of each finding in the arms' training sets as they are drawn, repeats counted."
+    return Section("The mixes", [Text(note), Side(plots), Fold("The figures as a table", [figures])])
+
+
+def _grids(inputs: Inputs, trial: int) -> list[Picture]:
+    folders = {finding: inputs.samples / f"{finding}-{inputs.shots}-{trial}" for finding in inputs.findings}
+    files = {finding: folder / "real_positive_negative.png" for finding, folder in folders.items()}
+    return [
+        picture(
+            file,
+            f"{words(finding)}, trial {trial}",
+            f"Chest radiographs in three rows: real ones with {words(finding)}, synthetic ones with it, and synthetic "
+            "ones of the same seeds without it.",
+        )
+        for finding, file in files.items()
+        if file.is_file()
+    ]
+
+
+def _counts(rows: pd.DataFrame) -> Cell:
+    """The images of a part, from the least to the most over trials."""
+    if rows.empty:
+        return count(None)
+    least, most = rows["images"].min(), rows["images"].max()
+    return count(least) if least == most else Cell(f"{count(least).text} to {count(most).text}", float(most))

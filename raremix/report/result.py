@@ -1,0 +1,177 @@
+"""The result: the answer, the arms, their differences, and what becomes of it with more shots."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from raremix.report import charts
+from raremix.report.blocks import Block, Chart, Fold, Legend, Section, Side, Table, Text
+from raremix.report.cells import Cell, number, spread, word, words
+from raremix.report.inputs import Inputs
+from raremix.report.tables import figure, in_order, plain, ranged, tabulate, values, whole
+
+METRICS = {"ap": "Average precision", "auroc": "AUROC"}  # these first, by these names
+FAMILIES = {"minority": "minority findings", "majority": "majority findings", "macro": "all findings"}
+FIXED = (
+    "This is the primary result, fixed before the test images were looked at; every other comparison on this page is "
+    "exploratory. Test images, weighted to natural prevalence; intervals count images, and trials where there are "
+    "several; the words hold after Holm's correction. Which dreambooth arm is compared was chosen on validation."
+)
+
+
+def answer(inputs: Inputs) -> Section:
+    """The answer in the words that the figures earn, and the comparisons behind it."""
+    found = inputs.figures("compare/answer.json")
+    if not found:
+        return Section(
+            "The answer", [Text("There is none yet: no metrics/compare/answer.json. Run: dvc repro compare")]
+        )
+    behind: list[Block] = [_primary(found), Text(FIXED)] if found.get("against") else []
+    return Section("The answer", [Text(found["sentence"], lead=True), *behind])
+
+
+def arms(inputs: Inputs) -> Section:
+    """A table a metric: every arm, mean and deviation over trials."""
+    found = inputs.figures("compare/summary.json").get(str(inputs.shots), {})
+    if not found:
+        return Section("The arms", [Text("Not in this run: metrics/compare/summary.json has no arm at these shots.")])
+    families = _ordered(_keys(found.values()), [*FAMILIES, *inputs.findings])
+    metrics = _ordered(_keys(family for arm in found.values() for family in arm.values()), list(METRICS))
+    tables = [
+        Table(
+            f"{_named(metric)}, {inputs.shots} shots: mean ± SD over trials",
+            ["arm", *map(_named, families)],
+            [
+                [word(arm), *(_score(by_family.get(family, {}).get(metric)) for family in families)]
+                for arm, by_family in found.items()
+            ],
+        )
+        for metric in metrics
+    ]
+    shown, folded = tables[: len(METRICS)], tables[len(METRICS) :]
+    note = Text("A click on a column's title, or Enter on it, sorts a table.")
+    return Section("The arms", [note, *shown, *([Fold("More metrics", folded)] if folded else [])])
+
+
+def differences(inputs: Inputs) -> Section:
+    """The forest plot of an arm against the baselines, finding by finding, and all comparisons as a table."""
+    table = inputs.at_shots("compare/comparison.csv")
+    if table.empty:
+        return Section("Differences", [Text("Not in this run: metrics/compare/comparison.csv compares no arms.")])
+    found = inputs.figures("compare/answer.json")
+    table = _in_order(table, [*FAMILIES, *inputs.findings], list(found.get("against", {})))
+    baselines, chosen = values(table, "against"), found.get("arm") or values(table, "arm")[-1]
+    drawn = table.rename(columns={"difference": "value"})
+    chart = Chart(
+        "Difference to each baseline, with its interval; right of the line the arm is better",
+        f"Forest plot: for each finding, the difference of an arm, at first {chosen}, to the baselines "
+        f"{', '.join(baselines)}. The figures are in the table below.",
+        charts.forest(
+            drawn[["arm", "against", "finding", "metric", "value", "low", "high"]],
+            "finding",
+            ("against", baselines),
+            "difference to the baseline",
+            [("arm", "Arm"), ("metric", "Metric")],
+            {"arm": chosen},
+        ),
+    )
+    columns = {
+        **{name: plain(name) for name in ("arm", "against", "finding", "metric")},
+        "difference and interval": ranged("difference", "low", "high", signed=True),
+        "p": figure("p"),
+        "positives": whole("n_pos"),
+        "negatives": whole("n_neg"),
+    }
+    fold = Fold("Every comparison as a table", [tabulate("Differences between arms on test", table, columns)])
+    return Section("Differences", [Legend(charts.point_keys([f"against {name}" for name in baselines])), chart, fold])
+
+
+def more_shots(inputs: Inputs) -> Section | None:
+    """The minority findings over the number of shots; nothing where one number was studied."""
+    summary = inputs.figures("compare/summary.json")
+    if len(summary) < 2:
+        return None
+    rows = [
+        {"shots": int(shots), "arm": arm, "metric": metric, **found["minority"][metric]}
+        for shots, by_arm in summary.items()
+        for arm, found in by_arm.items()
+        for metric in METRICS
+        if found.get("minority", {}).get(metric)
+    ]
+    table = pd.DataFrame(rows).sort_values(["arm", "shots"], kind="stable")
+    named = answering(inputs, values(table, "arm"))
+    plots = [
+        _over_shots(table[(table["metric"] == metric) & table["arm"].isin(named)], metric, named) for metric in METRICS
+    ]
+    figures = tabulate(
+        "Minority findings, mean ± SD over trials",
+        table,
+        {
+            "arm": plain("arm"),
+            "shots": whole("shots"),
+            "metric": lambda row: word(_named(row["metric"])),
+            "mean ± SD": lambda row: spread(row["mean"], row["sd"]),
+        },
+    )
+    note, keys = Text("Bars are ± SD over trials."), Legend(charts.point_keys(named))
+    return Section("More shots", [note, keys, Side(plots), Fold("Every arm as a table", [figures])])
+
+
+def answering(inputs: Inputs, there: Sequence[str]) -> list[str]:
+    """Of the arms that are ``there``: the answer's and its baselines; where there is no answer, the first few."""
+    found = inputs.figures("compare/answer.json")
+    named = [arm for arm in [found.get("arm"), *found.get("against", {})] if arm in there]
+    return named or list(there[: len(charts.COLORS)])
+
+
+def _primary(found: Mapping[str, Any]) -> Table:
+    table = pd.DataFrame([{"against": name, **one} for name, one in found["against"].items()])
+    return tabulate(
+        f"{found['arm']}: differences in {_named(found['metric']).lower()}, {_named(found['finding'])}",
+        table,
+        {
+            "against": plain("against"),
+            "difference and interval": ranged("difference", "low", "high", signed=True),
+            "p": figure("p"),
+            "p after Holm": figure("p_holm"),
+            "verdict": lambda row: word(f"{row['verdict']} {row['against']}"),
+        },
+    )
+
+
+def _over_shots(table: pd.DataFrame, metric: str, named: Sequence[str]) -> Chart:
+    deviation = table["sd"].astype(float).fillna(0)
+    drawn = table.assign(value=table["mean"], low=table["mean"] - deviation, high=table["mean"] + deviation)
+    return Chart(
+        f"{_named(metric)}, minority findings",
+        f"{_named(metric)} of {', '.join(named)} over the number of shots. The figures are in the table below.",
+        charts.trend(drawn, ("shots", "real images a finding"), _named(metric), ("arm", named)),
+    )
+
+
+def _in_order(table: pd.DataFrame, findings: Sequence[str], baselines: Sequence[str]) -> pd.DataFrame:
+    """The comparisons in the order of metrics, findings and baselines, by the names that readers see."""
+    order = {"metric": list(METRICS), "finding": findings, "against": baselines}
+    for column, first in reversed(order.items()):
+        table = in_order(table, column, _ordered(values(table, column), first))
+    return table.assign(**{column: table[column].map(_named) for column in ("metric", "finding")})
+
+
+def _named(name: str) -> str:
+    """A metric, a family of findings or a finding as readers see it."""
+    return {**METRICS, **FAMILIES}.get(name, words(name))
+
+
+def _score(value: Mapping[str, Any] | None) -> Cell:
+    return spread(value.get("mean"), value.get("sd")) if value else number(None)
+
+
+def _keys(trees: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The keys of the mappings, each once."""
+    return list(dict.fromkeys(key for tree in trees for key in tree))
+
+
+def _ordered(names: Sequence[str], first: Sequence[str]) -> list[str]:
+    """``names``, those of ``first`` before the others."""
+    return [name for name in first if name in names] + [name for name in names if name not in first]

@@ -1,0 +1,46 @@
+"""The run as one page: report/index.html, which needs neither network nor repository.
+
+In: all metrics, the pictures of samples beside real images, the params, the lists of the run's images. Out: the page.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from raremix.report.inputs import Inputs
+from raremix.report.page import page
+from raremix.runtime.files import replacing
+from stages.cli import read_params, run
+from stages.sections import Data
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page may show."""
+
+    show_patients: bool  # radiographs of real patients, and images made from them; a phantom's are always shown
+
+
+def report(
+    report: Report,
+    data: Data,
+    parameters: Path,
+    manifest: Path,
+    checksums: Path,
+    metrics: Path,
+    samples: Path,
+    out: Path,
+) -> None:
+    """Write the page of a run."""
+    inputs = Inputs(
+        params=read_params(parameters),
+        metrics=metrics,
+        samples=samples,
+        lists={"manifest": manifest, "list of images": checksums},
+        shown=report.show_patients or data.layout == "phantom",
+    )
+    with replacing(out / "index.html") as temporary:
+        temporary.write_text(page(inputs), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(report)

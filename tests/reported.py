@@ -1,0 +1,151 @@
+"""What a small run leaves for the report."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from raremix.report.inputs import Inputs
+
+FINDINGS = ["cardiomegaly", "nodule_mass"]
+ARMS = ["vanilla", "oversample", "dreambooth_mix", "shuffled"]
+ATTRIBUTES = ["male", "exposure", "source_distance"]
+
+
+def inputs(folder: Path, layout: str = "phantom", show: bool = False, shots: int = 10) -> Inputs:
+    """The report's inputs in ``folder``, whatever is there."""
+    return Inputs(
+        params=params(layout, shots),
+        metrics=folder / "metrics",
+        samples=folder / "results" / "synthesize",
+        lists={"manifest": folder / "manifest.csv"},
+        shown=show or layout == "phantom",
+    )
+
+
+def params(layout: str = "phantom", shots: int = 10) -> dict:
+    study = {"findings": FINDINGS, "minority": ["nodule_mass"], "arms": ARMS, "shots": [shots], "trials": [0, 1]}
+    data = {"root": "/home/somebody/radiographs", "layout": layout}
+    return {"study": study, "data": data, "compare": {"shots": shots}, "report": {"show_patients": False}}
+
+
+def run(folder: Path) -> Inputs:
+    """A run of the phantom with everything that a run may leave."""
+    compare(folder)
+    materials(folder)
+    diagnosis(folder)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params(), sort_keys=False))
+    return inputs(folder)
+
+
+def write(folder: Path, name: str, content: object) -> None:
+    """``content`` as metrics/``name``: rows of a CSV, the header first, or JSON."""
+    path = folder / "metrics" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name.endswith(".json"):
+        path.write_text(json.dumps(content))
+    else:
+        path.write_text("".join(",".join("" if cell is None else str(cell) for cell in row) + "\n" for row in content))
+
+
+def figure(mean: float | None, sd: float | None = 0.01) -> dict:
+    return {"mean": mean, "sd": sd, "n": 1 if sd is None else 2}
+
+
+def compare(folder: Path) -> None:
+    against = {
+        name: {"difference": 0.1, "low": low, "high": 0.2, "p": 0.04, "p_holm": 0.08, "verdict": verdict}
+        for name, low, verdict in (
+            ("vanilla", 0.01, "improves on"),
+            ("oversample", -0.1, "no detectable difference from"),
+        )
+    }
+    answer = {"finding": "minority", "metric": "ap", "shots": 10, "arm": "dreambooth_mix", "level": 0.95, "trials": 2}
+    write(folder, "compare/answer.json", answer | {"against": against, "sentence": "dreambooth_mix <improves>."})
+    families = [*FINDINGS, "macro", "minority"]
+    one = {"auroc": figure(0.8), "ap": figure(0.3), "ece": figure(0.05)}
+    write(folder, "compare/summary.json", {"10": {arm: dict.fromkeys(families, one) for arm in ARMS}})
+    rows = [
+        [10, arm, baseline, family, metric, round(0.01 * place, 3), -0.1, 0.1, 0.5, None, 12, 34, 2]
+        for place, arm in enumerate(ARMS)
+        for baseline in ("oversample", "vanilla")
+        for family in families
+        for metric in ("auroc", "ap")
+        if arm != baseline
+    ]
+    header = "shots arm against finding metric difference low high p p_holm n_pos n_neg trials".split()
+    write(folder, "compare/comparison.csv", [header, *rows])
+    for name, x, y in (("roc", "fpr", "tpr"), ("pr", "recall", "precision")):
+        points = [[finding, arm, at, at**0.5] for finding in FINDINGS for arm in ARMS for at in (0.0, 0.25, 1.0)]
+        write(folder, f"compare/{name}.csv", [["finding", "arm", x, y], *points])
+
+
+def materials(folder: Path) -> None:
+    counts = [
+        [trial, part, finding, 100 + trial * (part == "train")]
+        for trial in (0, 1)
+        for part in ("held_back", "test", "train", "validation")
+        for finding in ("all", "atelectasis", *FINDINGS)
+    ]
+    write(folder, "split/counts.csv", [["trial", "part", "finding", "images"], *counts])
+    balance = [
+        [10, trial, arm, finding, 5, 50 + trial, 0.1] for trial in (0, 1) for arm in ARMS for finding in FINDINGS
+    ]
+    write(folder, "mix/balance.csv", ["shots trial arm finding rows positives prevalence".split(), *balance])
+    write(folder, "ingest/summary.json", {"rule": "any", "images": 7200, "patients": 6175, "quarantined": 0})
+    write(folder, "audit/judge.csv", [["finding", "real", "reconstructed"], *([name, 0.9, 0.88] for name in FINDINGS)])
+    drawn = [[finding, 10, trial, 8, 0.7 + trial / 10, 0.6, 0.9, 0.8] for trial in (0, 1) for finding in FINDINGS]
+    write(folder, "audit/findings.csv", ["finding shots trial images auroc others real share".split(), *drawn])
+    probe = [[finding, 10, 0, None if finding == "nodule_mass" else 0.9, 0.8] for finding in FINDINGS]
+    write(folder, "audit/probe.csv", [["finding", "shots", "trial", "positives", "negatives"], *probe])
+    write(
+        folder, "audit/attributes.csv", [["attribute", "scope", "real", "sampled"], ["exposure_index", "all", 0.6, -2]]
+    )
+    for finding in FINDINGS:
+        for trial in (0, 1):
+            save(folder / "results" / "synthesize" / f"{finding}-10-{trial}" / "real_positive_negative.png", trial)
+    (folder / "manifest.csv").write_text("image_id\na\n")
+
+
+def diagnosis(folder: Path) -> None:
+    methods = ["hyperplane", "implicit", "observed", "true"]
+    header = "attribute finding method effect low high null_low null_high flip_rate n arrived".split()
+    effects = [
+        [attribute, finding, method, 0.01 * (place + 1), 0.0, 0.05, None, None, 0.1, 9, 1]
+        for method in methods
+        for place, attribute in enumerate(ATTRIBUTES)
+        for finding in FINDINGS
+    ]
+    lost = [["tube", "nodule_mass", "hyperplane", None, None, None, None, None, 0.1, 9, 0]]
+    lost += [["wide_body", "nodule_mass", "coarse", 0.5, 0.4, 0.6, None, None, 0.1, 9, 1]]
+    write(folder, "sensitivity/sensitivity.csv", [header, *effects, *lost])
+    pairs = [[m, a, f, 0.01, 0.02 * k] for m in methods[:3] for k, a in enumerate(ATTRIBUTES) for f in FINDINGS]
+    write(folder, "sensitivity/beside.csv", [["method", "attribute", "finding", "estimate", "true"], *pairs])
+    agreement = {"spearman": 0.7, "low": 0.6, "high": 0.8, "null": 0.4, "attributes": 3}
+    summary = {
+        "classifier": "dreambooth_mix-10-0",
+        "agreement": dict.fromkeys(methods[:3], agreement),
+        "selectivity": {"hyperplane": {"attributes": 3, "mean": 12.3, "median": 11.0, "least": 9.0}},
+        "realism": {},
+        "planted": {"biased": {"hyperplane": 1, "true": 1}, "fair": {"hyperplane": 7, "true": None}},
+    }
+    write(folder, "sensitivity/summary.json", summary)
+    save(folder / "metrics" / "sensitivity" / "traversal.png", 2)
+    scores = "pointing pointing_low pointing_high iou iou_low iou_high chance_pointing chance_iou".split()
+    located = [["nodule_mass", "grad_cam", 4, 0.5, 0.2, 0.8, 0.3, 0.1, 0.5, 0.1, 0.05]]
+    unseen = [["cardiomegaly", "grad_cam", 0, *[None] * 8]]
+    write(folder, "explain/localisation.csv", [["finding", "method", "n", *scores], *located, *unseen])
+    flips = ["finding", "decision", "n", "flipped", "median_size", "median_change"]
+    write(folder, "explain/counterfactuals.csv", [flips, ["nodule_mass", "found", 4, 3, 0.02, 1.1]])
+    for name in ("panel", "counterfactuals"):
+        save(folder / "metrics" / "explain" / f"{name}.png", 3)
+    rows = [[space, step, name, 0.6 + step / 10, 0.5, 0.9] for space in "he" for step in (0, 1) for name in ATTRIBUTES]
+    write(folder, "boundary/boundaries.csv", ["space step attribute auc null stability".split(), *rows])
+
+
+def save(path: Path, seed: int, width: int = 64) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (24, width), dtype=np.uint8)
+    Image.fromarray(noise).save(path)

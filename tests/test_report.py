@@ -1,0 +1,259 @@
+"""The report's sections, built from small tables, and from what is missing."""
+
+import base64
+import io
+import json
+
+import pytest
+import reported
+from PIL import Image
+
+from raremix.report.audits import audits
+from raremix.report.blocks import Chart, Fold, Part, Picture, Side, Table, Text
+from raremix.report.cells import count, interval, number, reach, spread
+from raremix.report.curves import curves
+from raremix.report.diagnosis import diagnosis
+from raremix.report.materials import HIDDEN, mix, samples, split
+from raremix.report.page import SECTIONS
+from raremix.report.pictures import WIDEST, picture
+from raremix.report.provenance import provenance
+from raremix.report.result import answer, arms, differences, more_shots
+
+
+@pytest.fixture
+def run(tmp_path):
+    return reported.run(tmp_path)
+
+
+def blocks(section, kind):
+    """All blocks of a kind, however deep."""
+    found = []
+    for block in section.blocks:
+        found += [block] if isinstance(block, kind) else []
+        found += blocks(block, kind) if isinstance(block, Part | Fold | Side) else []
+    return found
+
+
+def texts(section):
+    return " ".join(block.text for block in blocks(section, Text))
+
+
+def table(section, caption):
+    (found,) = [one for one in blocks(section, Table) if caption in one.caption]
+    return [list(found.columns), *([cell.text for cell in row] for row in found.rows)]
+
+
+def values(chart):
+    return chart.spec["data"]["values"]
+
+
+def edit(run, name, change):
+    path = run.metrics / name
+    figures = json.loads(path.read_text())
+    change(figures)
+    path.write_text(json.dumps(figures))
+
+
+@pytest.mark.parametrize("build", SECTIONS, ids=lambda build: build.__name__)
+def test_a_section_of_a_run_that_left_nothing_says_so_in_one_line(build, tmp_path):
+    section = build(reported.inputs(tmp_path))
+    if section is not None and build is not provenance:
+        assert [type(block) for block in section.blocks] == [Text]
+
+
+@pytest.mark.parametrize("build", SECTIONS, ids=lambda build: build.__name__)
+def test_tables_that_have_a_header_alone_are_as_good_as_none(build, run):
+    for path in run.metrics.rglob("*.csv"):
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+    section = build(run)
+    assert section is None or section.blocks
+
+
+@pytest.mark.parametrize("build", SECTIONS, ids=lambda build: build.__name__)
+def test_figures_that_are_not_there_are_dashes(build, run):
+    """Every figure of every table is lost, names and counts stay."""
+    for path in run.metrics.rglob("*.csv"):
+        header, *rows = [line.split(",") for line in path.read_text().splitlines()]
+        lost = [["" if "." in cell else cell for cell in row] for row in rows]
+        path.write_text("".join(",".join(row) + "\n" for row in [header, *lost]))
+    section = build(run)
+    assert section is None or "nan" not in str([one.rows for one in blocks(section, Table)])
+
+
+def test_the_answer_comes_first_and_has_its_comparisons(run):
+    section = SECTIONS[0](run)
+    assert section.blocks[0] == Text("dreambooth_mix <improves>.", lead=True)
+    assert table(section, "differences in average precision, minority findings")[1:] == [
+        ["vanilla", "+0.100 [+0.010, +0.200]", "0.040", "0.080", "improves on vanilla"],
+        ["oversample", "+0.100 [-0.100, +0.200]", "0.040", "0.080", "no detectable difference from oversample"],
+    ]
+    assert "exploratory" in texts(section)
+
+
+def test_a_study_without_a_primary_result_says_no_more_than_its_sentence(run):
+    edit(run, "compare/answer.json", lambda found: found.update(arm=None, against={}, sentence="It has none."))
+    assert answer(run).blocks == [Text("It has none.", lead=True)]
+    assert blocks(differences(run), Chart)
+    assert blocks(curves(run), Chart)
+
+
+def test_the_arms_are_a_table_a_metric_the_minority_first(run):
+    edit(
+        run, "compare/summary.json", lambda found: found["10"]["vanilla"].update(minority={"ap": reported.figure(0.1)})
+    )
+    section = arms(run)
+    assert [one.caption.split(",")[0] for one in section.blocks if isinstance(one, Table)] == [
+        "Average precision",
+        "AUROC",
+    ]
+    assert [one.caption.split(",")[0] for one in blocks(section, Table)][2:] == ["ece"], "more metrics are folded"
+    shown = table(section, "Average precision")
+    assert shown[0] == ["arm", "minority findings", "all findings", "cardiomegaly", "nodule mass"]
+    assert shown[1][:3] == ["vanilla", "0.100 ± 0.010", "0.300 ± 0.010"]
+    assert table(section, "AUROC")[1][1] == "–", "vanilla has no AUROC there"  # noqa: RUF001
+
+
+def test_of_one_trial_there_is_no_deviation(run):
+    one = {"ap": reported.figure(0.25, None)}
+    edit(run, "compare/summary.json", lambda found: found.update({"10": {"vanilla": {"minority": one}}}))
+    assert table(arms(run), "Average precision")[1] == ["vanilla", "0.250"]
+
+
+def test_differences_are_those_at_the_primary_shots_the_answer_s_arm_first(run):
+    path = run.metrics / "compare" / "comparison.csv"
+    path.write_text(path.read_text() + "5,shuffled,vanilla,minority,ap,0.9,0.8,1,0,,1,1,2\n")
+    section = differences(run)
+    (chart,) = blocks(section, Chart)
+    assert chart.spec["params"][0]["value"] == "dreambooth_mix"
+    assert chart.spec["params"][1]["value"] == "Average precision"
+    assert max(row["value"] for row in values(chart)) < 0.9
+    legend = section.blocks[0]
+    assert [key.label for key in legend.keys] == ["against vanilla", "against oversample"], "in the answer's order"
+    rows = table(section, "Differences between arms")
+    assert rows[1][:5] == ["oversample", "vanilla", "minority findings", "Average precision", "+0.010 [-0.100, +0.100]"]
+    assert len(rows) == 1 + len(values(chart))
+
+
+def test_points_on_curves_lie_between_the_table_s(run):
+    section = curves(run)
+    assert len(blocks(section, Chart)) == 2 * len(reported.FINDINGS)
+    rows = table(section, "nodule mass: points")
+    assert rows[0][2] == "sensitivity at 10% false positives"
+    assert rows[1][:3] == ["vanilla", "0.100", "0.200"], "on the line from (0, 0) to (0.25, 0.5)"
+    assert rows[1][4] == "0.500"
+    keys = [key.label for key in section.blocks[1].keys]
+    assert keys == ["dreambooth_mix", "vanilla", "oversample", "shuffled"], "the last is faint"
+    assert section.blocks[1].keys[-1].color == "currentColor"
+
+
+def test_shots_are_compared_where_there_are_several(run):
+    assert more_shots(run) is None
+    edit(run, "compare/summary.json", lambda found: found.update({"5": found["10"]}))
+    section = more_shots(run)
+    first, second = blocks(section, Chart)
+    assert {row["shots"] for row in values(first)} == {5, 10}
+    assert {row["arm"] for row in values(first)} == {"dreambooth_mix", "vanilla", "oversample"}
+    assert {row["metric"] for row in values(second)} == {"auroc"}
+    assert ["shuffled", "5", "Average precision", "0.300 ± 0.010"] in table(section, "Minority findings")
+
+
+def test_samples_of_the_first_trial_are_open_and_of_others_folded(run):
+    section = samples(run)
+    assert [one.caption for one in section.blocks[1].blocks] == ["cardiomegaly, trial 0", "nodule mass, trial 0"]
+    assert [fold.title for fold in blocks(section, Fold)] == ["Trial 1"]
+    assert "nodule mass" in section.blocks[1].blocks[1].alt
+
+
+@pytest.mark.parametrize("layout", ["vindr", "table"])
+def test_patients_are_hidden_but_where_a_parameter_shows_them(run, tmp_path, layout):
+    hidden, shown = reported.inputs(tmp_path, layout), reported.inputs(tmp_path, layout, show=True)
+    sections = [section for build in SECTIONS if (section := build(hidden))]
+    assert not [picture for section in sections for picture in blocks(section, Picture)]
+    assert HIDDEN in texts(samples(hidden))
+    assert texts(diagnosis(hidden)).count(HIDDEN) == 2, "traversals and panels"
+    assert len(blocks(samples(shown), Picture)) == 4
+    assert len(blocks(diagnosis(shown), Picture)) == 3
+
+
+def test_counts_that_differ_between_trials_are_ranges(run):
+    rows = table(split(run), "Images with each finding")
+    assert rows[0] == ["finding", "train", "validation", "test", "held back"]
+    assert [row[0] for row in rows[1:]] == ["all images", "cardiomegaly", "nodule mass", "atelectasis"]
+    assert rows[1][1:] == ["100 to 101", "100", "100", "100"]
+
+
+def test_the_mixes_are_means_over_trials(run):
+    section = mix(run)
+    assert [chart.caption for chart in blocks(section, Chart)] == ["cardiomegaly", "nodule mass"]
+    assert table(section, "Balance")[1] == ["vanilla", "cardiomegaly", "5", "50.5", "0.100"]
+
+
+def test_audits_have_ranges_over_trials_and_no_attributes_where_none_were_read(run):
+    section = audits(run)
+    rows = table(section, "judge")
+    assert rows[2][:5] == ["nodule mass", "0.900", "0.880", "0.750 (0.700 to 0.800)", "0.60 (0.60 to 0.60)"]
+    assert rows[2][5:] == ["–", "0.80"], "a probe that was not measured, and one trial"  # noqa: RUF001
+    assert table(section, "R2")[1] == ["exposure index", "all", "0.60", "-2.00"]
+    reported.write(run.metrics.parent, "audit/attributes.csv", [["attribute", "scope", "real", "sampled"]])
+    assert len(blocks(audits(run), Table)) == 1
+
+
+def test_the_diagnosis_ranks_what_arrived(run):
+    section = diagnosis(run)
+    rows = table(section, "the largest by hyperplane")
+    assert rows[0] == ["attribute", "finding", "hyperplane", "implicit", "observed", "true"]
+    assert rows[1][0] == "source distance"
+    everything = str([one.rows for one in blocks(section, Table)])
+    assert "tube" not in everything, "it did not arrive"
+    assert "wide" not in everything, "a phrase is no attribute"
+    assert table(section, "Methods")[1][:4] == ["hyperplane", "3", "0.70 [0.60, 0.80]", "0.40"]
+    assert table(section, "planted")[2] == ["fair", "7", "–"]  # noqa: RUF001
+    scatters = [chart for chart in blocks(section, Chart) if chart.caption in ("hyperplane", "implicit", "observed")]
+    assert len(scatters) == 3
+
+
+def test_real_data_have_no_truth_and_the_page_says_so(run, tmp_path):
+    header = (run.metrics / "sensitivity" / "beside.csv").read_text().splitlines()[0]
+    (run.metrics / "sensitivity" / "beside.csv").write_text(header + "\n")
+    edit(run, "sensitivity/summary.json", lambda found: found.update(planted={}))
+    none = dict.fromkeys(["spearman", "low", "high", "null"])
+    edit(run, "sensitivity/summary.json", lambda found: found["agreement"]["observed"].update(none))
+    section = diagnosis(reported.inputs(tmp_path, "table"))
+    assert "only the phantom knows" in texts(section)
+    titles = [part.title for part in section.blocks if isinstance(part, Part)]
+    assert "Estimates beside the truth" not in titles
+    assert "The planted bias" not in titles
+    assert "Effects of every attribute" in titles
+
+
+def test_provenance_has_params_and_data_but_no_folder(run, tmp_path):
+    section = provenance(run)
+    everything = str(section)
+    assert "somebody" not in everything
+    assert "layout: phantom" in everything
+    rows = dict(table(section, "The run")[1:])
+    assert rows["images"] == "7,200"
+    (tmp_path / "manifest.csv").write_text("image_id\nb\n")
+    assert dict(table(provenance(run), "The run")[1:])["SHA-256, manifest"] != rows["SHA-256, manifest"]
+
+
+def test_a_picture_is_itself_unless_it_is_too_wide(tmp_path):
+    reported.save(tmp_path / "small.png", 0)
+    reported.save(tmp_path / "wide.png", 0, width=2 * WIDEST)
+    small, wide = (picture(tmp_path / f"{name}.png", "caption", "alt") for name in ("small", "wide"))
+    assert base64.b64decode(small.source.partition(",")[2]) == (tmp_path / "small.png").read_bytes()
+    assert (wide.width, wide.height) == (WIDEST, 12)
+    with Image.open(io.BytesIO(base64.b64decode(wide.source.partition(",")[2]))) as image:
+        assert image.size == (WIDEST, 12)
+
+
+def test_cells():
+    assert number(-0.0001).text == "0.000", "no minus before nothing"
+    assert number(0.5, 2, signed=True).text == "+0.50"
+    assert number(float("nan")).value is None
+    assert count(1234.0).text == "1,234"
+    assert count(50.5).text == "50.5"
+    assert spread(0.5, None).text == "0.500"
+    assert interval(0.5, None, 0.6).text == "0.500"
+    assert reach([0.7, float("nan")]).text == "0.700"
+    assert reach([]).value is None
