@@ -56,7 +56,8 @@ def figure(mean: float | None, sd: float | None = 0.01) -> dict:
 
 def compare(folder: Path) -> None:
     against = {
-        name: {"difference": 0.1, "low": low, "high": 0.2, "p": 0.04, "p_holm": 0.08, "verdict": verdict}
+        name: {"difference": 0.1, "low": low, "high": 0.2, "p": 0.04, "p_holm": 0.08, "detectable": 0.15}
+        | {"verdict": verdict}
         for name, low, verdict in (
             ("vanilla", 0.01, "improves on"),
             ("oversample", -0.1, "no detectable difference from"),
@@ -68,18 +69,28 @@ def compare(folder: Path) -> None:
     one = {"auroc": figure(0.8), "ap": figure(0.3), "ece": figure(0.05)}
     write(folder, "compare/summary.json", {"10": {arm: dict.fromkeys(families, one) for arm in ARMS}})
     rows = [
-        [10, arm, baseline, family, metric, round(0.01 * place, 3), -0.1, 0.1, 0.5, None, 12, 34, 2]
+        [10, arm, baseline, family, metric, round(0.01 * place, 3), -0.1, 0.1, 0.5, None, 12, 34, 2, 0.14]
         for place, arm in enumerate(ARMS)
         for baseline in ("oversample", "vanilla")
         for family in families
         for metric in ("auroc", "ap")
         if arm != baseline
     ]
-    header = "shots arm against finding metric difference low high p p_holm n_pos n_neg trials".split()
+    header = "shots arm against finding metric difference low high p p_holm n_pos n_neg trials detectable".split()
     write(folder, "compare/comparison.csv", [header, *rows])
     for name, x, y in (("roc", "fpr", "tpr"), ("pr", "recall", "precision")):
         points = [[finding, arm, at, at**0.5] for finding in FINDINGS for arm in ARMS for at in (0.0, 0.25, 1.0)]
         write(folder, f"compare/{name}.csv", [["finding", "arm", x, y], *points])
+    header = "shots arm trial finding threshold balanced_accuracy f1 calibration_error".split()
+    called = [[10, arm, k, name, 0.3, 0.6 + k / 5, 0.4, 0.05] for arm in ARMS for k in (0, 1) for name in FINDINGS]
+    write(folder, "compare/decisions.csv", [header, *called])
+    header = "shots arm against trial finding difference error z p_delong only_arm only_against p_mcnemar".split()
+    tests = [
+        [10, "shuffled", "vanilla", k, name, -0.1, 0.04, -2.5, 0.012, 3, 9, 0.146] for k in (0, 1) for name in FINDINGS
+    ]
+    write(folder, "compare/tests.csv", [header, *tests])
+    bins = [[name, arm, at, at**2, 0.5] for name in FINDINGS for arm in ARMS for at in (0.1, 0.6)]
+    write(folder, "compare/calibration.csv", [["finding", "arm", "predicted", "observed", "share"], *bins])
 
 
 def materials(folder: Path) -> None:

@@ -12,6 +12,7 @@ from raremix.report.audits import audits
 from raremix.report.blocks import Chart, Fold, Part, Picture, Side, Table, Text
 from raremix.report.cells import count, interval, number, reach, spread
 from raremix.report.curves import curves
+from raremix.report.decisions import decisions
 from raremix.report.diagnosis import diagnosis
 from raremix.report.materials import HIDDEN, mix, samples, split
 from raremix.report.page import SECTIONS
@@ -84,8 +85,15 @@ def test_the_answer_comes_first_and_has_its_comparisons(run):
     section = SECTIONS[0](run)
     assert section.blocks[0] == Text("dreambooth_mix <improves>.", lead=True)
     assert table(section, "differences in average precision, minority findings")[1:] == [
-        ["vanilla", "+0.100 [+0.010, +0.200]", "0.040", "0.080", "improves on vanilla"],
-        ["oversample", "+0.100 [-0.100, +0.200]", "0.040", "0.080", "no detectable difference from oversample"],
+        ["vanilla", "+0.100 [+0.010, +0.200]", "0.040", "0.080", "0.150", "improves on vanilla"],
+        [
+            "oversample",
+            "+0.100 [-0.100, +0.200]",
+            "0.040",
+            "0.080",
+            "0.150",
+            "no detectable difference from oversample",
+        ],
     ]
     assert "exploratory" in texts(section)
 
@@ -121,7 +129,7 @@ def test_of_one_trial_there_is_no_deviation(run):
 
 def test_differences_are_those_at_the_primary_shots_the_answer_s_arm_first(run):
     path = run.metrics / "compare" / "comparison.csv"
-    path.write_text(path.read_text() + "5,shuffled,vanilla,minority,ap,0.9,0.8,1,0,,1,1,2\n")
+    path.write_text(path.read_text() + "5,shuffled,vanilla,minority,ap,0.9,0.8,1,0,,1,1,2,0.2\n")
     section = differences(run)
     (chart,) = blocks(section, Chart)
     assert chart.spec["params"][0]["value"] == "dreambooth_mix"
@@ -144,6 +152,23 @@ def test_points_on_curves_lie_between_the_table_s(run):
     keys = [key.label for key in section.blocks[1].keys]
     assert keys == ["dreambooth_mix", "vanilla", "oversample", "shuffled"], "the last is faint"
     assert section.blocks[1].keys[-1].color == "currentColor"
+
+
+def test_decisions_are_means_over_trials_and_each_trial_is_tested(run):
+    section = decisions(run)
+    assert len(blocks(section, Chart)) == len(reported.FINDINGS)
+    rows = table(section, "Decisions")
+    assert rows[0] == ["finding", "arm", "balanced accuracy", "F1", "expected calibration error"]
+    assert rows[1] == ["cardiomegaly", "vanilla", "0.700 ± 0.141", "0.400 ± 0.000", "0.050 ± 0.000"]
+    tests = table(section, "Two classifiers of a trial")
+    assert tests[1] == ["shuffled", "vanilla", "cardiomegaly", "0", "-0.100", "0.012", "3", "9", "0.146"]
+    assert len(tests) == 1 + 2 * len(reported.FINDINGS)
+
+
+def test_without_a_baseline_nothing_is_tested(run):
+    path = run.metrics / "compare" / "tests.csv"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    assert not [one for one in blocks(decisions(run), Table) if "trial" in one.caption and "Two" in one.caption]
 
 
 def test_shots_are_compared_where_there_are_several(run):

@@ -13,6 +13,7 @@ from raremix.report import result
 from raremix.report.audits import audits
 from raremix.report.blocks import Section
 from raremix.report.curves import curves
+from raremix.report.decisions import decisions
 from raremix.report.diagnosis import diagnosis
 from raremix.report.inputs import Inputs
 from raremix.report.materials import mix, samples, split
@@ -36,6 +37,7 @@ SECTIONS: tuple[Builder, ...] = (
     result.differences,
     result.more_shots,
     curves,
+    decisions,
     samples,
     split,
     mix,

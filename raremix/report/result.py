@@ -11,12 +11,15 @@ from raremix.report.cells import Cell, number, spread, word, words
 from raremix.report.inputs import Inputs
 from raremix.report.tables import figure, in_order, plain, ranged, tabulate, values, whole
 
+SEEN = "smallest difference that would show"
 METRICS = {"ap": "Average precision", "auroc": "AUROC"}  # these first, by these names
 FAMILIES = {"minority": "minority findings", "majority": "majority findings", "macro": "all findings"}
 FIXED = (
     "This is the primary result, fixed before the test images were looked at; every other comparison on this page is "
     "exploratory. Test images, weighted to natural prevalence; intervals count images, and trials where there are "
-    "several; the words hold after Holm's correction. Which dreambooth arm is compared was chosen on validation."
+    "several; the words hold after Holm's correction. The smallest difference that would show is the true one that "
+    "this comparison would have told from none with 80 % probability. Which dreambooth arm is compared was chosen on "
+    "validation."
 )
 
 
@@ -80,6 +83,7 @@ def differences(inputs: Inputs) -> Section:
         **{name: plain(name) for name in ("arm", "against", "finding", "metric")},
         "difference and interval": ranged("difference", "low", "high", signed=True),
         "p": figure("p"),
+        SEEN: figure("detectable"),
         "positives": whole("n_pos"),
         "negatives": whole("n_neg"),
     }
@@ -135,6 +139,7 @@ def _primary(found: Mapping[str, Any]) -> Table:
             "difference and interval": ranged("difference", "low", "high", signed=True),
             "p": figure("p"),
             "p after Holm": figure("p_holm"),
+            SEEN: figure("detectable"),
             "verdict": lambda row: word(f"{row['verdict']} {row['against']}"),
         },
     )

@@ -1,0 +1,69 @@
+"""What the arms decide, how far their probabilities can be believed, and tests of single trials."""
+
+import pandas as pd
+
+from raremix.report import charts
+from raremix.report.blocks import Block, Chart, Fold, Legend, Part, Section, Side, Table, Text
+from raremix.report.cells import spread, word, words
+from raremix.report.inputs import Inputs
+from raremix.report.result import answering
+from raremix.report.tables import figure, groups, plain, spoken, tabulate, values, whole
+
+TITLE = "Decisions and calibration"
+FIGURES = {"balanced_accuracy": "balanced accuracy", "f1": "F1", "calibration_error": "expected calibration error"}
+
+
+def decisions(inputs: Inputs) -> Section:
+    """Figures at validation's thresholds, reliability curves, and each trial's classifiers tested pair by pair."""
+    decided, curves = inputs.at_shots("compare/decisions.csv"), inputs.table("compare/calibration.csv")
+    if decided.empty or curves.empty:
+        return Section(TITLE, [Text("Not in this run: metrics/compare has no decisions or no calibration.")])
+    there = values(curves, "arm")
+    named = answering(inputs, there)
+    note = (
+        f"On test, weighted to natural prevalence, at {inputs.shots} shots. A finding is called from the probability "
+        "on that serves validation best (Youden), the trials' predictions pooled. A calibrated classifier's curve is "
+        "the diagonal; arms that change how common a finding is in training do not keep to it."
+    )
+    keys = Legend(charts.line_keys(named, [arm for arm in there if arm not in named]))
+    plots = [
+        Chart(
+            words(finding),
+            f"Reliability curves of the arms for {words(finding)}: how often a finding is there, by the probability "
+            "that was predicted. The error of each arm is in the table.",
+            charts.curves(rows, ("predicted", "predicted"), ("observed", "observed"), ("arm", named)),
+        )
+        for finding, rows in groups(curves, "finding")
+    ]
+    blocks: list[Block] = [Text(note), _figures(decided), Part("Reliability", [keys, Side(plots)])]
+    return Section(TITLE, [*blocks, *_tests(inputs.at_shots("compare/tests.csv"))])
+
+
+def _figures(decided: pd.DataFrame) -> Table:
+    rows = [
+        [word(words(finding)), word(arm), *(spread(rows[name].mean(), rows[name].std()) for name in FIGURES)]
+        for finding, of_finding in groups(decided, "finding")
+        for arm, rows in groups(of_finding, "arm")
+    ]
+    return Table("Decisions: mean ± SD over trials", ["finding", "arm", *FIGURES.values()], rows)
+
+
+def _tests(table: pd.DataFrame) -> list[Block]:
+    """Nothing where no arm stands against another."""
+    if table.empty:
+        return []
+    columns = {
+        **{name: plain(name) for name in ("arm", "against")},
+        "finding": spoken("finding"),
+        "trial": whole("trial"),
+        "difference in AUROC": figure("difference", signed=True),
+        "p (DeLong)": figure("p_delong"),
+        "only the arm is right": whole("only_arm"),
+        "only the other is": whole("only_against"),
+        "p (McNemar)": figure("p_mcnemar"),
+    }
+    note = Text(
+        "Whether two classifiers of one trial differ, on the images as they are; whether their arms do, the "
+        "differences above say, which count trials too."
+    )
+    return [Fold("Each trial's classifiers, tested", [note, tabulate("Two classifiers of a trial", table, columns)])]
