@@ -1,4 +1,4 @@
-"""Predict the test part, and compare the arms on it; no other stage touches test images.
+"""Predict the test part, and compare the arms on it; no other stage has a classifier look at test images.
 
 In: manifest, images and their checksums, splits, trained classifiers, validation's summary (it chooses the dreambooth
 arm). Out: ``predictions.csv``; metrics weighted to natural prevalence (``runs.csv``, ``summary.json``,

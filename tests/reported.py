@@ -35,6 +35,7 @@ def run(folder: Path) -> Inputs:
     """A run of the phantom with everything that a run may leave."""
     compare(folder)
     materials(folder)
+    fidelity(folder)
     diagnosis(folder)
     (folder / "params.yaml").write_text(yaml.safe_dump(params(), sort_keys=False))
     return inputs(folder)
@@ -118,6 +119,25 @@ def materials(folder: Path) -> None:
         for trial in (0, 1):
             save(folder / "results" / "synthesize" / f"{finding}-10-{trial}" / "real_positive_negative.png", trial)
     (folder / "manifest.csv").write_text("image_id\na\n")
+
+
+def fidelity(folder: Path) -> None:
+    header = "shots trial finding kind real images kid kid_sd kid_subset precision recall density coverage".split()
+    header += ["similarity_real", "similarity_synthetic"]
+    rows = [
+        [10, trial, finding, kind, 20, 30, 1.5 + trial, 0.2, 20, 0.9, recall, 0.7, 1.0, 0.6, 0.5]
+        for trial in (0, 1)
+        for finding, recall in zip([*FINDINGS, "all"], [0.8, None, 0.8], strict=True)
+        for kind in ("synthetic", "real")
+    ]
+    write(folder, "fidelity/fidelity.csv", [header, *rows])
+    header = "shots trial finding images copies least_feature_distance least_pixel_distance".split()
+    header += ["feature_threshold", "pixel_threshold", "false_alarms"]
+    found = [[10, trial, name, 30, trial, 0.4, 0.6, 0.5, 0.5, 0.01] for trial in (0, 1) for name in FINDINGS]
+    write(folder, "fidelity/memorisation.csv", [header, *found])
+    added = [[10, t, arm, 9, 0.6 + t / 10, k / 2] for t in (0, 1) for k, arm in enumerate(["oversample", "shuffled"])]
+    write(folder, "fidelity/added.csv", ["shots trial arm added gap diversity".split(), *added])
+    save(folder / "metrics" / "fidelity" / "nearest.png", 3)
 
 
 def diagnosis(folder: Path) -> None:

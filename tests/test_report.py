@@ -14,6 +14,7 @@ from raremix.report.cells import count, interval, number, reach, spread
 from raremix.report.curves import curves
 from raremix.report.decisions import decisions
 from raremix.report.diagnosis import diagnosis
+from raremix.report.fidelity import fidelity
 from raremix.report.materials import HIDDEN, mix, samples, split
 from raremix.report.page import SECTIONS
 from raremix.report.pictures import WIDEST, picture
@@ -163,6 +164,17 @@ def test_decisions_are_means_over_trials_and_each_trial_is_tested(run):
     tests = table(section, "Two classifiers of a trial")
     assert tests[1] == ["shuffled", "vanilla", "cardiomegaly", "0", "-0.100", "0.012", "3", "9", "0.146"]
     assert len(tests) == 1 + 2 * len(reported.FINDINGS)
+
+
+def test_synthetic_images_stand_beside_real_ones_and_copies_are_counted(run):
+    section = fidelity(run)
+    rows = table(section, "Synthetic images and real training images")
+    assert rows[1][:6] == ["cardiomegaly", "synthetic", "30", "20", "2.00 (1.50 to 2.50)", "0.90 (0.90 to 0.90)"]
+    assert rows[3][6] == "–", "no recall of too few images"  # noqa: RUF001
+    assert "2 of 120 synthetic images count as copies" in texts(section)
+    gap = table(section, "Gap and diversity")
+    assert gap[1:] == [["oversample", "9", "0.650", "0.00"], ["shuffled", "9", "0.650", "0.50"]]
+    assert len(blocks(section, Picture)) == 1
 
 
 def test_without_a_baseline_nothing_is_tested(run):

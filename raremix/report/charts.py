@@ -185,7 +185,6 @@ def bars(table: pd.DataFrame, row: str, value: tuple[str, str]) -> Spec:
 
 def scatter(table: pd.DataFrame, x: tuple[str, str], y: tuple[str, str], group: tuple[str, Sequence[str]]) -> Spec:
     """Points, with the line on which both are equal."""
-    column, names = group
     ends = [float(table[[x[0], y[0]]].min().min()), float(table[[x[0], y[0]]].max().max())]
     equal = [{x[0]: end, y[0]: end} for end in ends]
     return _whole(
@@ -197,19 +196,29 @@ def scatter(table: pd.DataFrame, x: tuple[str, str], y: tuple[str, str], group: 
                     "mark": {"type": "line", "color": INK, "opacity": FAINT, "strokeWidth": 1},
                     "encoding": {"x": _quantity(*x), "y": _quantity(*y)},
                 },
-                {
-                    "data": _values(table),
-                    "mark": {"type": "point", "filled": True, "size": 45, "opacity": 0.85, "tooltip": True},
-                    "encoding": {
-                        "x": _quantity(*x),
-                        "y": _quantity(*y),
-                        "color": _nominal(column, names, range=_cycle(COLORS, names), legend=None),
-                        "shape": _nominal(column, names, range=_cycle(SHAPES, names), legend=None),
-                    },
-                },
+                _points(table, x, y, group),
             ],
         }
     )
+
+
+def points(table: pd.DataFrame, x: tuple[str, str], y: tuple[str, str], group: tuple[str, Sequence[str]]) -> Spec:
+    """Points alone."""
+    return _whole({"height": SQUARE, **_points(table, x, y, group)})
+
+
+def _points(table: pd.DataFrame, x: tuple[str, str], y: tuple[str, str], group: tuple[str, Sequence[str]]) -> Spec:
+    column, names = group
+    return {
+        "data": _values(table),
+        "mark": {"type": "point", "filled": True, "size": 45, "opacity": 0.85, "tooltip": True},
+        "encoding": {
+            "x": _quantity(*x),
+            "y": _quantity(*y),
+            "color": _nominal(column, names, range=_cycle(COLORS, names), legend=None),
+            "shape": _nominal(column, names, range=_cycle(SHAPES, names), legend=None),
+        },
+    }
 
 
 def heat(table: pd.DataFrame, x: tuple[str, str], row: str, value: tuple[str, str], ends: tuple[float, float]) -> Spec:

@@ -15,6 +15,7 @@ from raremix.report.blocks import Section
 from raremix.report.curves import curves
 from raremix.report.decisions import decisions
 from raremix.report.diagnosis import diagnosis
+from raremix.report.fidelity import fidelity
 from raremix.report.inputs import Inputs
 from raremix.report.materials import mix, samples, split
 from raremix.report.provenance import provenance
@@ -42,6 +43,7 @@ SECTIONS: tuple[Builder, ...] = (
     split,
     mix,
     audits,
+    fidelity,
     diagnosis,
     provenance,
 )
