@@ -17,6 +17,7 @@ from raremix.data.phantom import cohort
 from raremix.diagnosis import deep
 from raremix.diagnosis.agreement import rank
 from raremix.diagnosis.editing import back, chosen, patients
+from raremix.diagnosis.estimates import distinct
 from raremix.diagnosis.eyes import Eyes, load_run
 from raremix.diagnosis.implicit import load as load_function
 from raremix.diagnosis.readers import load_picture, readable
@@ -63,10 +64,9 @@ def main(out: Path) -> None:
         moved = next(iter(changes.values())).moved(len(units.attributes))
         for least in READABLE:
             trusted = sorted(readable(explained, units, least))
-            kept = [
-                k for k in trusted
-                if moved[k] >= editing["arrived"] * units.reach[k] and units.attributes[k] in truth["attributes"]
-            ]  # fmt: skip
+            ranked = distinct(next(iter(seen.values())), trusted)
+            arrived = [k for k in ranked if moved[k] >= editing["arrived"] * units.reach[k]]
+            kept = [k for k in arrived if units.attributes[k] in truth["attributes"]]
             labels = [units.attributes[k] for k in kept]
             for edits in range(PARTS + 1):
                 ranks = []

@@ -70,8 +70,8 @@ def diagnosis(path: Path) -> None:
     measured = pd.read_csv(path.with_name("estimators.csv"))
     figure = plt.figure(figsize=(10, 7), layout="constrained")
     grid = figure.add_gridspec(2, 4)
-    reach = 1.05 * beside[["estimate", "true"]].abs().to_numpy().max()
     for column, (method, rows) in enumerate(beside.groupby("method", sort=False)):
+        reach = 1.1 * rows[["estimate", "true"]].abs().to_numpy().max()
         axes = figure.add_subplot(grid[0, column], aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach))
         axes.axline((0, 0), slope=1, color="0.8")
         for finding, of_one in rows.groupby("finding"):

@@ -82,6 +82,7 @@ def sensitivity(
     picture, units = load_picture(readers)
     eyes = Eyes(picture, units, {name: diagnosed, **others}, editing.precision)
     trusted = sorted(readable(r2, units, editing.readable))
+    methods = _methods(editing, sensitivity, read_directions(directions / "e.safetensors"), load_function(function))
     rows, listed = patients(manifest, splits), read_checksums(checksums)
     pixels = images.load(list(chosen(rows, 2 * editing.images)["file"]), listed)
     base = load(pipeline).to(device())
@@ -90,11 +91,11 @@ def sensitivity(
     few = way.some(slice(sensitivity.few))
 
     seen = eyes.seen(images.load(list(rows["file"]), listed))
-    methods = _methods(editing, sensitivity, read_directions(directions / "e.safetensors"), load_function(function))
-    found = [estimates.estimated(method, seen, eyes, trusted, editing.arrived, way, few) for method in methods]
-    ways = [*(one.estimates for one in found), estimates.observed(seen, eyes, trusted)]
+    ranked = estimates.distinct(seen[name], trusted)
+    found = [estimates.estimated(method, seen, eyes, trusted, ranked, editing.arrived, way, few) for method in methods]
+    ways = [*(one.estimates for one in found), estimates.observed(seen, eyes, trusted, ranked)]
     pairs = coarse.pairs(base, list(phrases["phrase"]), sensitivity.coarse, sampling, eyes, diagnosed)
-    known = coarse.told(phrases, pairs, units, trusted, editing.arrived)
+    known = coarse.told(phrases, pairs, units, ranked, editing.arrived)
     told = coarse.table(phrases, pairs, known, diagnosed.findings)
     write_csv(told, out / "coarse.csv", "%.5f")
     own = true_effects[true_effects["classifier"] == name]
@@ -106,8 +107,8 @@ def sensitivity(
     ]
     write_csv(pd.concat(tables), out / "sensitivity.csv", "%.5f")
     write_csv(pd.concat([estimates.selectivity(one, trusted) for one in found]), out / "selectivity.csv", "%.4f")
-    ranked = estimates.planted(ways, others, true_effects)
-    write_csv(ranked, out / "planted.csv", "%.5f")
+    places = estimates.planted(ways, others, true_effects)
+    write_csv(places, out / "planted.csv", "%.5f")
     _responses(sensitivity, found, eyes, name, way, few, out)
 
     wide = own.pivot(index="attribute", columns="finding", values="effect").reindex(columns=diagnosed.findings)
@@ -123,7 +124,7 @@ def sensitivity(
         "agreement": agreements,
         "selectivity": {one.method.name: estimates.mean_selectivity(one, trusted) for one in found},
         "realism": {one.method.name: looks.apart(one) for one in found},
-        "planted": estimates.ranks(ranked, attribute),
+        "planted": estimates.ranks(places, attribute),
     }
     write_json(out / "summary.json", summary)
 

@@ -10,6 +10,7 @@ from raremix.diagnosis.estimates import (
     Edited,
     Estimates,
     beside,
+    distinct,
     mean_selectivity,
     planted,
     ranks,
@@ -18,7 +19,7 @@ from raremix.diagnosis.estimates import (
 )
 from raremix.diagnosis.eyes import Classifier, Eyes
 from raremix.diagnosis.readers import Units
-from raremix.diagnosis.sensitivity import Changes
+from raremix.diagnosis.sensitivity import Changes, Seen
 
 ATTRIBUTES = ["male", "age", "leads", "tilt"]
 EFFECTS = np.array([[0.1, -0.4], [0.2, 0.0], [np.nan, np.nan], [-0.9, 0.1]])
@@ -36,6 +37,21 @@ def test_what_has_no_truth_or_is_not_known_is_not_held_against_it():
     assert table["finding"].tolist() == ["a", "b"]
     assert table["estimate"].tolist() == [0.1, -0.4]
     assert table["true"].tolist() == [0.3, -0.5]
+
+
+def test_attributes_that_always_come_together_are_not_told_apart():
+    rng = np.random.default_rng(0)
+    read = rng.normal(size=(200, 5))
+    read[:, 2] = 0.99 * read[:, 1] + 0.05 * read[:, 2]  # as a bedside view and a near source
+    read[:, 3] = 1.0
+    seen = Seen(read, np.zeros((200, 1)))
+    assert distinct(seen, [0, 1, 2, 3, 4]) == [0, 4], "3 is the same in all images"
+    assert distinct(seen, [0, 1, 4]) == [0, 1, 4], "what is not read is not missed"
+    read[:, 2] = read[:, 1]
+    assert distinct(seen, [0, 1, 2]) == [0]
+    read[:, 2] = 0.9 * read[:, 1] + 0.44 * rng.normal(size=200)
+    assert distinct(seen, [0, 1, 2]) == [0, 1, 2], "a correlation of .9 can be told apart"
+    assert distinct(Seen(read[:3], np.zeros((3, 1))), [0, 1, 2, 4]) == [], "three images tell nothing"
 
 
 def test_the_strongest_are_known_ones_first_by_their_largest_effect():

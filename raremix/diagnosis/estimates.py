@@ -16,6 +16,8 @@ from raremix.diagnosis.sensitivity import Changes, Seen, Source, as_they_are, ed
 
 Array = NDArray[np.float64]
 OBSERVED = "observed"
+INFLATION = 10  # of the variance of a slope: from here on attributes cannot be told apart (Marquardt 1970)
+SMALLEST = 1e-6  # added to a correlation of 1, so that attributes that are one have a large factor and not none
 COLUMNS = "attribute,finding,method,effect,low,high,null_low,null_high,flip_rate,n,arrived".split(",")
 
 
@@ -26,7 +28,7 @@ class Estimates:
     name: str
     attributes: list[str]
     effects: Mapping[str, tuple[Array, Array]]
-    known: NDArray[np.bool_]  # [attributes]: it can be read and, if it was to be edited, it arrived
+    known: NDArray[np.bool_]  # [attributes]: it can be read, told from the others and, if it was to be edited, arrived
 
     def of(self, classifier: str, names: Collection[str]) -> tuple[list[str], Array, Array]:
         """Labels, effects and draws of them, of the attributes among ``names`` that are known."""
@@ -49,25 +51,46 @@ class Edited:
         return self.estimates.known
 
 
-def observed(seen: Mapping[str, Seen], eyes: Eyes, readable: list[int]) -> Estimates:
-    """From images as they are alone: no model of images has a part in it."""
+def distinct(seen: Seen, readable: list[int]) -> list[int]:
+    """Which of the ``readable`` attributes can be told from the others in images as they are.
+
+    Those whose readings' variance inflation factor is below ``INFLATION``: where two attributes always come together,
+    no regression knows which of the two a classifier reacts to, and an edit of one is an edit of the other. With too
+    few images none can be told.
+    """
+    there = [k for k in readable if seen.read[:, k].std() > 0]
+    correlations = np.atleast_2d(np.corrcoef(seen.read[:, there], rowvar=False))
+    inflation = np.diag(np.linalg.inv(correlations + SMALLEST * np.eye(len(there))))
+    return [k for k, factor in zip(there, inflation, strict=True) if factor < INFLATION]
+
+
+def observed(seen: Mapping[str, Seen], eyes: Eyes, readable: list[int], ranked: list[int]) -> Estimates:
+    """From images as they are alone: no model of images has a part in it. Those ``ranked`` are known."""
     found = {name: effects([as_they_are(one)], one, eyes.units, readable, OBSERVED) for name, one in seen.items()}
-    known = np.isin(np.arange(len(eyes.units.attributes)), readable) & (eyes.units.reach > 0)
+    known = np.isin(np.arange(len(eyes.units.attributes)), ranked) & (eyes.units.reach > 0)
     return Estimates(OBSERVED, eyes.units.attributes, found, known)
 
 
 def estimated(
-    method: Method, seen: Mapping[str, Seen], eyes: Eyes, readable: list[int], least: float, way: Way, few: Way
+    method: Method,
+    seen: Mapping[str, Seen],
+    eyes: Eyes,
+    readable: list[int],
+    ranked: list[int],
+    least: float,
+    way: Way,
+    few: Way,
 ) -> Edited:
     """From edits of the images of ``way`` by ``method``, and from images as they are.
 
-    An attribute arrived if its edits move it by ``least`` of the way between its ends. ``few`` images are moved along
-    what means nothing.
+    An attribute arrived if its edits move it by ``least`` of the way between its ends, and it is one of those
+    ``ranked``: of two that cannot be told apart, none can be said to have arrived. ``few`` images are moved along what
+    means nothing.
     """
     changes, pointless = deep.both_ways(method, readable, eyes, way), deep.nothing(method, eyes, few)
     reach = eyes.units.reach
     moved = next(iter(changes.values())).moved(len(reach))
-    arrived = (moved >= least * reach) & (reach > 0)
+    arrived = (moved >= least * reach) & (reach > 0) & np.isin(np.arange(len(reach)), ranked)
     found = {
         name: effects(sources(changes[name], seen[name]), seen[name], eyes.units, readable, method.name)
         for name in changes

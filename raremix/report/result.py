@@ -9,7 +9,7 @@ from raremix.report import charts
 from raremix.report.blocks import Block, Chart, Fold, Legend, Section, Side, Table, Text
 from raremix.report.cells import Cell, number, spread, word, words
 from raremix.report.inputs import Inputs
-from raremix.report.tables import figure, in_order, plain, ranged, tabulate, values, whole
+from raremix.report.tables import Column, figure, in_order, plain, ranged, tabulate, values, whole
 
 SEEN = "smallest difference that would show"
 METRICS = {"ap": "Average precision", "auroc": "AUROC"}  # these first, by these names
@@ -83,7 +83,7 @@ def differences(inputs: Inputs) -> Section:
         **{name: plain(name) for name in ("arm", "against", "finding", "metric")},
         "difference and interval": ranged("difference", "low", "high", signed=True),
         "p": figure("p"),
-        SEEN: figure("detectable"),
+        **_seen(table),
         "positives": whole("n_pos"),
         "negatives": whole("n_neg"),
     }
@@ -139,10 +139,15 @@ def _primary(found: Mapping[str, Any]) -> Table:
             "difference and interval": ranged("difference", "low", "high", signed=True),
             "p": figure("p"),
             "p after Holm": figure("p_holm"),
-            SEEN: figure("detectable"),
+            **_seen(table),
             "verdict": lambda row: word(f"{row['verdict']} {row['against']}"),
         },
     )
+
+
+def _seen(table: pd.DataFrame) -> dict[str, Column]:
+    """The column of what would have shown; older runs have none."""
+    return {SEEN: figure("detectable")} if "detectable" in table else {}
 
 
 def _over_shots(table: pd.DataFrame, metric: str, named: Sequence[str]) -> Chart:

@@ -1,0 +1,48 @@
+"""What a pull request changes, as Markdown: metrics, params and plots between two commits.
+
+python .ci/summary.py BASE HEAD PAGES: the summary goes to stdout, the changed plots to PAGES/index.html, both commits
+in one chart. Only what git holds is compared, so neither cache nor remote is needed.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import yaml
+
+
+def main(base: str, head: str, pages: str) -> None:
+    """Print the summary and draw the plots."""
+    print(f"# {base} → {head}\n")
+    for title, command in (("Metrics", "metrics"), ("Params", "params")):
+        found = said("dvc", command, "diff", base, head, "--md").strip()
+        print(f"## {title}\n\n{found or 'No change.'}\n")
+    changed = said("git", "diff", "--name-only", f"{base}...{head}", "--", "metrics", "profiles").split()
+    names = [name for name, files in plots(head) if set(files) & set(changed)]
+    print(f"## Plots\n\n{told(names)}\n")
+    if names:
+        said("dvc", "plots", "diff", base, head, "--targets", *names, "-o", pages)
+    tables = [file for file in changed if file.endswith((".csv", ".png"))]
+    print("## Tables and pictures\n\n" + ("\n".join(f"- {file}" for file in tables) or "No change."))
+
+
+def plots(commit: str) -> Iterator[tuple[str, list[str]]]:
+    """The root pipeline's plots at ``commit``: the name of each, and the files it is drawn from."""
+    for entry in yaml.safe_load(said("git", "show", f"{commit}:dvc.yaml"))["plots"]:
+        if isinstance(entry, dict):
+            ((name, how),) = entry.items()
+            yield name, list(how["y"])
+
+
+def told(names: list[str]) -> str:
+    """Which plots changed, in a line."""
+    return f"Changed: {', '.join(names)}. They are drawn in this run's artifact `plots`." if names else "No change."
+
+
+def said(*command: str) -> str:
+    """What a command prints; what it has to say of files that only a cache would hold is left out."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
