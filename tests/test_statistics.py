@@ -1,4 +1,5 @@
 import time
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from raremix.evaluation.curves import curve_table, mean_precision_recall, mean_roc
 from raremix.evaluation.metrics import auroc, families, score_table
 from raremix.evaluation.resampling import resampled_families, resampled_metrics, resamples
-from raremix.evaluation.statistics import _posterior, holm, interval
+from raremix.evaluation.statistics import _beyond, holm, interval
 
 
 @settings(max_examples=60, deadline=None)
@@ -118,16 +119,26 @@ def test_limits_lie_between_those_of_images_alone_and_those_of_quadrature():
     assert half < np.hypot(norm.isf(0.025) * images, t.isf(0.025, 2) * trials)
 
 
-def test_the_posterior_s_weights_are_the_prior_s():
-    """The integral of the prior times the likelihood of the trials' variance, done by brute force."""
-    shared, own, trials = 0.4, 0.7, 4
-    variance = np.exp(np.linspace(-25, 30, 200_001))  # of the trials
-    spread = trials * own * (trials - 1) / variance  # the trials' sum of squares is distributed as chi-square
-    density = ((trials - 2) * shared + variance) / variance**2 * chi2.pdf(spread, trials - 1) / variance
-    chances = density * variance / (density * variance).sum()  # of evenly spaced logarithms
-    limit = norm.sf(1.7 / np.sqrt(shared + variance / trials)) @ chances
-    found, errors = _posterior(shared, own, trials)
-    assert norm.sf(1.7 / errors) @ found == pytest.approx(limit, rel=1e-6)
+@pytest.mark.parametrize("distance", [0.3, 1.2, 9.0])
+def test_p_is_a_blend_of_two_posteriors(distance):
+    """Of the trials' variance v, under the priors 1 / v and 1 / v^3, integrated by brute force."""
+    shared, own, trials = 0.4, 0.1, 4
+    variance = np.exp(np.linspace(-25, 30, 200_001))
+    likelihood = chi2.pdf(trials * own * (trials - 1) / variance, trials - 1) / variance
+    beyond = 2 * norm.sf(distance / np.sqrt(shared + variance / trials))
+    wide, narrow = (np.average(beyond, weights=likelihood * variance ** (1 - power)) for power in (1, 3))
+    scale = own + distance**2 / 20
+    weight = scale**2 / (scale**2 + (2 / 3 * shared) ** 2)
+    assert _beyond(shared, own, trials)(distance) == pytest.approx(weight * wide + (1 - weight) * narrow, rel=1e-6)
+
+
+def test_p_falls_with_the_distance_whatever_the_variances():
+    distances = np.linspace(0, 30, 400)
+    for trials, own in product((2, 3, 5, 9), (1e-6, 1e-3, 0.1, 0.4, 1, 5, 1000)):
+        beyond = _beyond(1.0, own, trials)
+        p = np.array([beyond(distance) for distance in distances])
+        assert (np.diff(p) < 0).all(), (trials, own)
+        assert p[0] == pytest.approx(1)
 
 
 def test_the_sign_of_the_difference_does_not_change_p_and_equal_arms_have_p_one():
