@@ -10,13 +10,15 @@ from collections.abc import Iterator
 
 import yaml
 
+HEADER = 2  # lines of a table without rows
+
 
 def main(base: str, head: str, pages: str) -> None:
     """Print the summary and draw the plots."""
     print(f"# {base} → {head}\n")
     for title, command in (("Metrics", "metrics"), ("Params", "params")):
-        found = said("dvc", command, "diff", base, head, "--md").strip()
-        print(f"## {title}\n\n{found or 'No change.'}\n")
+        table = said("dvc", command, "diff", base, head, "--md").strip()
+        print(f"## {title}\n\n{table if len(table.splitlines()) > HEADER else 'No change.'}\n")
     changed = said("git", "diff", "--name-only", f"{base}...{head}", "--", "metrics", "profiles").split()
     names = [name for name, files in plots(head) if set(files) & set(changed)]
     print(f"## Plots\n\n{told(names)}\n")
