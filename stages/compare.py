@@ -40,7 +40,7 @@ from raremix.evaluation.metrics import Array, Labels, families, headline, natura
 from raremix.evaluation.population import natural_and_test
 from raremix.evaluation.resampling import resamples
 from raremix.evaluation.runs import Run, find_runs, matrices, read_predictions
-from raremix.evaluation.thresholds import youden
+from raremix.evaluation.thresholds import operating_points
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 from raremix.runtime.seeds import generator
@@ -155,20 +155,10 @@ def _thresholds(runs: list[Run], findings: list[str]) -> dict[tuple[int, str], A
     pooled: dict[tuple[int, str], list[pd.DataFrame]] = {}
     for one in runs:
         pooled.setdefault((one.shots, one.arm), []).append(read_predictions(one, "validation"))
-    return {key: _operating_points(pd.concat(tables), findings, key) for key, tables in pooled.items()}
-
-
-def _operating_points(predictions: pd.DataFrame, findings: list[str], key: tuple[int, str]) -> Array:
-    points = []
-    for finding in findings:
-        of = predictions[predictions["finding"] == finding]
-        if of["label"].nunique() < 2:
-            raise UserError(
-                f"{key[1]}, {key[0]} shots: validation needs images with and without '{finding}' for a threshold; "
-                "raise split.validation or split.min_validation"
-            )
-        points.append(youden(of["label"].to_numpy(), of["probability"].to_numpy()))
-    return np.array(points)
+    return {
+        (shots, arm): operating_points(pd.concat(tables), findings, f"{arm}, {shots} shots")
+        for (shots, arm), tables in pooled.items()
+    }
 
 
 def _check_same(predicted: list[str], labels: Labels, test: pd.DataFrame, findings: Sequence[str], path: Path) -> None:

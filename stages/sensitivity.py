@@ -22,6 +22,7 @@ from raremix.data.checksums import read_checksums
 from raremix.data.manifest import write_csv
 from raremix.diagnosis import coarse, deep, estimates
 from raremix.diagnosis.agreement import agreement
+from raremix.diagnosis.clip import load as load_clip
 from raremix.diagnosis.editing import Way, back, check_start, chosen, patients
 from raremix.diagnosis.eyes import Eyes, load_run
 from raremix.diagnosis.implicit import Implicit
@@ -52,6 +53,7 @@ class Sensitivity:
     top: PositiveInt  # attributes whose dose-response is drawn, and whose traversal
     doses: list[float]  # of the dose-response, in multiples of the method's own
     strengths: list[PositiveFloat]  # of edits along all attributes at once, in the same
+    clip: str | None  # the folder of a CLIP model, which tells whether phrases arrive that no reader knows
 
 
 def sensitivity(
@@ -82,6 +84,7 @@ def sensitivity(
     picture, units = load_picture(readers)
     eyes = Eyes(picture, units, {name: diagnosed, **others}, editing.precision)
     trusted = sorted(readable(r2, units, editing.readable))
+    clip = load_clip(Path(sensitivity.clip)) if sensitivity.clip else None
     methods = _methods(editing, sensitivity, read_directions(directions / "e.safetensors"), load_function(function))
     rows, listed = patients(manifest, splits), read_checksums(checksums)
     pixels = images.load(list(chosen(rows, 2 * editing.images)["file"]), listed)
@@ -94,7 +97,7 @@ def sensitivity(
     ranked = estimates.distinct(seen[name], trusted)
     found = [estimates.estimated(method, seen, eyes, trusted, ranked, editing.arrived, way, few) for method in methods]
     ways = [*(one.estimates for one in found), estimates.observed(seen, eyes, trusted, ranked)]
-    pairs = coarse.pairs(base, list(phrases["phrase"]), sensitivity.coarse, sampling, eyes, diagnosed)
+    pairs = coarse.pairs(base, list(phrases["phrase"]), sensitivity.coarse, sampling, eyes, diagnosed, clip)
     known = coarse.told(phrases, pairs, units, ranked, editing.arrived)
     told = coarse.table(phrases, pairs, known, diagnosed.findings)
     write_csv(told, out / "coarse.csv", "%.5f")

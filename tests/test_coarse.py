@@ -1,5 +1,7 @@
 """Samples for a phrase against those of the neutral prompt: which phrases arrive, and what they do on the whole way."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,7 +45,7 @@ def test_the_class_prompt_itself_changes_nothing_and_arrives_nowhere(base):
 
     classifier = Classifier(FINDINGS, bright, np.array([0.5, 0.5]))
     eyes = Eyes(Halves(), UNITS, {"bright": classifier}, "float32")
-    found = pairs(load(base), ["", "pacemaker"], 3, tiny.SAMPLING, eyes, classifier)
+    found = pairs(load(base), ["", "pacemaker"], 3, tiny.SAMPLING, eyes, classifier, None)
     assert [part.read.shape for part in found] == [(3, 3)] * 2
     nothing, pacemaker = found
     assert not nothing.read.any()
@@ -141,3 +143,24 @@ def test_how_far_an_attribute_moved_is_as_uncertain_as_what_it_changed():
     known = told(named(MALE), [spread], UNITS, [0, 1, 2], 0.25)
     _, effects, draws = by_attribute(named(MALE), [spread], UNITS, known, ["male"])
     np.testing.assert_allclose(draws, np.broadcast_to(effects, draws.shape))
+
+
+PACEMAKER, BLUR = ("device", "pacemaker", "named", ""), ("blur", "blurred wall", "nonsense", "")
+
+
+@pytest.mark.parametrize(
+    ("nearer", "arrived"),
+    [([0.3, 0.1, 0.2], True), ([0.3, 0.4, 0.2], False), ([-0.1, -0.2, -0.3], False)],
+    ids=["nearer than nonsense", "as near as nonsense comes", "further away"],
+)
+def test_clip_tells_whether_a_phrase_arrived_that_no_reader_knows(nearer, arrived):
+    """A row an image set of a phrase, a column a phrase: how much nearer the first came, and the nonsense to it."""
+    rows = named(PACEMAKER, LAMP, BLUR)
+    found = [replace(pair([0, 0, 0], (0.1, 0)), likeness=np.full((10, 3), 0.9)) for _ in nearer]
+    for part, near in zip(found, nearer, strict=True):
+        part.likeness[:, 0] = near
+    known = told(rows, found, UNITS, [0, 1, 2], 0.25)
+    assert [one.arrived for one in known] == [arrived, False, False], "nonsense never does"
+    effects = table(rows, found, known, FINDINGS).query("attribute == 'device'")["effect"]
+    assert effects.tolist() == pytest.approx([0.1, 0.0], nan_ok=True) if arrived else effects.isna().all()
+    assert by_attribute(rows, found, UNITS, known, ["male"])[0] == [], "it has no ends, so no truth stands beside it"

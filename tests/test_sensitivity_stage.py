@@ -16,7 +16,7 @@ from raremix.runtime.errors import UserError
 from stages.sensitivity import Sensitivity, sensitivity
 
 FINDINGS = ["a", "b"]
-ASKED = Sensitivity(coarse=3, pointless=2, few=3, top=1, doses=[-1.0, 1.0], strengths=[2.0, 1.0])
+ASKED = Sensitivity(coarse=3, pointless=2, few=3, top=1, doses=[-1.0, 1.0], strengths=[2.0, 1.0], clip=None)
 TRUE = "attribute,classifier,low_end,high_end,finding,effect,low,high,n"
 NAMED = pd.DataFrame(
     [

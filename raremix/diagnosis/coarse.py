@@ -9,6 +9,7 @@ from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
 from raremix.data.captions import CLASS_PROMPT
+from raremix.diagnosis.clip import Clip
 from raremix.diagnosis.eyes import Classifier, Eyes
 from raremix.diagnosis.hspace import drawn, noise_for
 from raremix.diagnosis.readers import Units
@@ -21,11 +22,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Pairs:
-    """What a phrase did to samples: changes in units ``[n, attributes]`` and in probability ``[n, findings]``."""
+    """What a phrase did to samples: changes in units ``[n, attributes]`` and in probability ``[n, findings]``.
+
+    ``likeness`` is the change in CLIP's similarity to every phrase ``[n, phrases]``, where there is a CLIP model.
+    """
 
     read: Array
     probability: Array
     flipped: NDArray[np.bool_]
+    likeness: Array | None = None
 
 
 def pairs(
@@ -35,6 +40,7 @@ def pairs(
     sampling: Sampling,
     eyes: Eyes,
     classifier: Classifier,
+    clip: Clip | None,
 ) -> list[Pairs]:
     """``count`` samples of ``phrases`` each, after the class prompt, against those of the class prompt alone."""
     noise = noise_for(pipeline, [f"coarse-{index}" for index in range(count)])
@@ -44,12 +50,14 @@ def pairs(
 
     neutral = sampled(CLASS_PROMPT)
     was, chance = eyes.read(neutral), classifier.probabilities(neutral)
+    like = clip.likeness(neutral, phrases) if clip else np.zeros(0)
     found = []
     for phrase in track(phrases, "phrases", len(phrases)):
         told = sampled(f"{CLASS_PROMPT} {phrase}")
         then = classifier.probabilities(told)
         flipped = (then >= classifier.thresholds) != (chance >= classifier.thresholds)
-        found.append(Pairs(eyes.read(told) - was, then - chance, flipped))
+        likeness = clip.likeness(told, phrases) - like if clip else None
+        found.append(Pairs(eyes.read(told) - was, then - chance, flipped, likeness))
     return found
 
 
@@ -60,7 +68,8 @@ class Told:
     phrase: str
     reads: str  # the attribute; empty if nothing measures it well
     moved: float  # share of the way between the attribute's ends, in the phrase's direction
-    scale: float  # from the change at hand to the change over the whole way, towards the attribute's high end
+    scale: float  # from the change at hand to the change over the whole way, towards the attribute's high end; 1 if
+    # only CLIP knows the phrase, for it knows no ends
     arrived: bool
 
 
@@ -68,23 +77,31 @@ def told(named: pd.DataFrame, found: list[Pairs], units: Units, readable: Sequen
     """Which phrases of ``named``, the table of the attributes stage, came into the images.
 
     That is half of ``least`` of the way, for a phrase goes one way only, and further than any nonsense went. Only the
-    ``readable`` attributes (indices) can tell.
+    ``readable`` attributes (indices) can tell. Of a phrase that reads as none of them CLIP tells, if it was asked:
+    whether its images came nearer to it, and nearer than those of any nonsense.
     """
     reach = np.where(units.reach > 0, units.reach, np.nan)
     shares = [pair.read.mean(axis=0) / reach for pair in found]
     nonsense = [np.abs(share) for share, kind in zip(shares, named["kind"], strict=True) if kind == "nonsense"]
     most = np.max(nonsense, axis=0) if nonsense else np.zeros(len(units.attributes))
     known = []
-    for row, share in zip(named.to_dict("records"), shares, strict=True):
+    for index, (row, share) in enumerate(zip(named.to_dict("records"), shares, strict=True)):
         name, sign = str(row["reads"]).removeprefix("-"), -1 if str(row["reads"]).startswith("-") else 1
         if name not in [units.attributes[k] for k in readable]:
-            known.append(Told(row["phrase"], "", float("nan"), float("nan"), False))
+            came = row["kind"] != "nonsense" and _came_nearer(index, named, found)
+            known.append(Told(row["phrase"], "", float("nan"), 1.0 if came else float("nan"), came))
             continue
         k = units.attributes.index(name)
         moved = sign * float(share[k])
         arrived = moved >= least / 2 and moved > float(most[k])
         known.append(Told(row["phrase"], name, moved, sign / moved if arrived else float("nan"), arrived))
     return known
+
+
+def _came_nearer(phrase: int, named: pd.DataFrame, found: list[Pairs]) -> bool:
+    moves = [float(pair.likeness[:, phrase].mean()) if pair.likeness is not None else 0.0 for pair in found]
+    nonsense = [move for move, kind in zip(moves, named["kind"], strict=True) if kind == "nonsense"]
+    return moves[phrase] > max(nonsense, default=0.0) and moves[phrase] > 0
 
 
 def table(named: pd.DataFrame, found: list[Pairs], known: list[Told], findings: list[str]) -> pd.DataFrame:

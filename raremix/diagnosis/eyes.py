@@ -16,7 +16,7 @@ from raremix.diagnosis.editing import Way
 from raremix.diagnosis.process import Edit
 from raremix.diagnosis.readers import PictureReader, Units, read
 from raremix.diagnosis.sensitivity import Changes, Seen
-from raremix.evaluation.thresholds import youden
+from raremix.evaluation.thresholds import operating_points
 from raremix.runtime.device import Precision
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
@@ -91,27 +91,8 @@ def load_run(run: Path) -> tuple[nn.Module, Classifier]:
     model = on_device(network).eval()
     thresholds = np.full(len(config["findings"]), 0.5)
     if (run / "predictions.csv").is_file():
-        thresholds = operating_points(run / "predictions.csv", config["findings"])
+        predictions = pd.read_csv(run / "predictions.csv").query("part == 'validation'")
+        thresholds = operating_points(predictions, config["findings"], str(run / "predictions.csv"))
     return model, Classifier(
         config["findings"], lambda pictures: probability(model, pictures, config["precision"]), thresholds
     )
-
-
-def operating_points(predictions: Path, findings: Sequence[str]) -> Array:
-    """The probability of each of ``findings`` from which on sensitivity and specificity have the largest sum.
-
-    On the images of validation in ``predictions``: part, finding, label, probability. Youden 1950.
-
-    Raises:
-        UserError: there, all images have a finding, or none has.
-    """
-    found, table = [], pd.read_csv(predictions).query("part == 'validation'")
-    for finding in findings:
-        rows = table[table["finding"] == finding]
-        if rows["label"].nunique() < 2:
-            raise UserError(
-                f"{predictions}: validation needs images with and without {finding} for a threshold; raise "
-                "phantom.train_images or split.validation"
-            )
-        found.append(youden(rows["label"].to_numpy(), rows["probability"].to_numpy()))
-    return np.array(found)
