@@ -145,7 +145,7 @@ def test_the_audits_are_tables_of_means_and_ranges(profile):
     assert main(["--pages", "README.md", "study.md", "--check"]) == 0
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/study.md", "docs/diagnosis.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/study.md", "docs/diagnosis.md", "docs/statistics.md"])
 def test_the_repository_s_pages_say_what_its_metrics_say(page):
     check_blocks(ROOT / page, ROOT / "metrics")
 
@@ -194,3 +194,18 @@ def test_the_estimators_block_has_a_row_a_method_and_a_column_a_share_of_edits(p
     (profile / "docs" / "estimators.csv").write_text("\n".join([header, *rows]) + "\n")
     assert main(["--pages", "page.md"]) == 0
     assert "| implicit | 0.5 | 9 | 14 | 0.70 | 0.60 | 0.30 |" in (profile / "page.md").read_text()
+
+
+def test_the_coverage_block_has_percents_for_one_finding_and_two(profile):
+    (profile / "page.md").write_text("<!-- coverage -->\n<!-- /coverage -->\n")
+    assert main(["--pages", "page.md"]) == 0, "nothing has been measured"
+    assert "|" not in (profile / "page.md").read_text()
+    (profile / "docs").mkdir()
+    header = "trials,ratio,findings,metric,studies,coverage,false_alarms,family,width\n"
+    rows = "3,0.5,one,ap,2000,0.951,0.0483,0.04,0.1\n3,0.5,two,ap,2000,0.9485,0.05,0.03,0.1\n"
+    other = rows.replace("ap", "auroc").replace("0.951", "0.96")
+    (profile / "docs" / "coverage.csv").write_text(header + rows + other)
+    assert main(["--pages", "page.md"]) == 0
+    lines = (profile / "page.md").read_text().splitlines()
+    assert "| 3 | 0.5 | AUROC | 2000 | 96.0, 94.8 | 4.8, 5.0 | 4.0, 3.0 |" in lines[3]
+    assert "| 3 | 0.5 | AP | 2000 | 95.1, 94.8 | 4.8, 5.0 | 4.0, 3.0 |" in lines[4]

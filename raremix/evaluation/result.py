@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raremix.evaluation.audited import audit_tables
+from raremix.evaluation.covered import coverage_table
 from raremix.evaluation.diagnosed import diagnosis_tables, estimator_table
 from raremix.runtime.errors import UserError
 
@@ -106,7 +107,19 @@ def estimators(metrics: Path) -> list[str]:
     return estimator_table(file) if file.is_file() else []
 
 
-BLOCKS = {"results": results, "audit": audit, "diagnosis": diagnosis, "estimators": estimators}
+def coverage(metrics: Path) -> list[str]:
+    """The lines of the coverage block, nothing before docs/coverage.py has measured it."""
+    file = metrics.parent / "docs" / "coverage.csv"
+    return coverage_table(file) if file.is_file() else []
+
+
+BLOCKS = {
+    "results": results,
+    "audit": audit,
+    "diagnosis": diagnosis,
+    "estimators": estimators,
+    "coverage": coverage,
+}
 
 
 def _terminal_table(arms: dict[str, Any], committed: dict[str, Any], answer: dict[str, Any]) -> Table:
