@@ -5,6 +5,7 @@ import fnmatch
 import importlib
 import importlib.util
 import re
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 
@@ -110,3 +111,10 @@ def test_importing_a_stage_of_tables_does_not_import_torch():
     names = ["acquire", "ingest", "split", "mix", "validate", "attributes", "report"]
     code = "import sys\n" + "\n".join(f"import stages.{name}" for name in names) + "\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_pictures_that_may_show_patients_stay_out_of_git():
+    """The root's show phantoms, a profile's may not."""
+    for folder, code in (("profiles/vindr/", 0), ("profiles/nih/", 0), ("", 1)):
+        asked = subprocess.run(["git", "check-ignore", "-q", f"{folder}metrics/fidelity/nearest.png"], cwd=ROOT)
+        assert asked.returncode == code, folder
