@@ -80,7 +80,7 @@ def test_a_validation_without_a_finding_is_refused(base, classifier, tmp_path):
     table = pd.read_csv(classifier / "predictions.csv")
     table.loc[(table["part"] == "validation") & (table["finding"] == "cardiomegaly"), "label"] = 0
     table.to_csv(classifier / "predictions.csv", index=False)
-    with pytest.raises(UserError, match=r"predictions\.csv: validation needs images with and without cardiomegaly"):
+    with pytest.raises(UserError, match=r"predictions\.csv: validation needs images with and without 'cardiomegaly'"):
         call(base, classifier, tmp_path / "out")
 
 

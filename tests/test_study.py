@@ -260,7 +260,7 @@ def test_a_killed_fine_tuning_and_synthesis_go_on_to_the_same_bytes(study, monke
     assert contents(tmp_path / "model") == contents(study / "models/dreambooth" / KEY)
 
     sampling = f"{what} --model {tmp_path}/model --log {tmp_path}/log --synthesize.sampling.batch 4"
-    run(synthesize.synthesize, f"{sampling} --out {tmp_path}/whole".split())
+    run(synthesize.synthesize, f"{sampling} --drawn {tmp_path}/whole --out {tmp_path}/tables".split())
     draw, drawn = sample.draw, []
 
     def killed(*arguments):
@@ -272,10 +272,10 @@ def test_a_killed_fine_tuning_and_synthesis_go_on_to_the_same_bytes(study, monke
     with monkeypatch.context() as once:
         once.setattr(sample, "draw", killed)
         with pytest.raises(SystemExit, match="130"):
-            run(synthesize.synthesize, f"{sampling} --out {tmp_path}/again".split())
-        run(synthesize.synthesize, f"{sampling} --out {tmp_path}/again".split())
-    assert contents(tmp_path / "again/images") == contents(tmp_path / "whole/images")
-    batches = -(-len(contents(tmp_path / "whole/images")) // 4)
+            run(synthesize.synthesize, f"{sampling} --drawn {tmp_path}/again --out {tmp_path}/others".split())
+        run(synthesize.synthesize, f"{sampling} --drawn {tmp_path}/again --out {tmp_path}/others".split())
+    assert contents(tmp_path / "again") == contents(tmp_path / "whole")
+    batches = -(-len(contents(tmp_path / "whole")) // 4)
     assert len(drawn) == batches + 1, "the batch that was done must not be drawn again"
 
 
