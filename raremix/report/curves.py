@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from raremix.report import charts
-from raremix.report.blocks import Chart, Fold, Legend, Part, Section, Side, Table, Text
+from raremix.report.blocks import Chart, Fold, Part, Section, Side, Table, Text
 from raremix.report.cells import Cell, number, word, words
 from raremix.report.inputs import Inputs
-from raremix.report.result import answering
+from raremix.report.result import coloured
 from raremix.report.tables import groups, values
 
 TITLE = "ROC and precision-recall"
@@ -22,13 +22,11 @@ def curves(inputs: Inputs) -> Section:
     roc, precision = inputs.table("compare/roc.csv"), inputs.table("compare/pr.csv")
     if roc.empty or precision.empty:
         return Section(TITLE, [Text("Not in this run: metrics/compare has no curves.")])
-    there = values(roc, "arm")
-    named = answering(inputs, there)
+    named, keys = coloured(inputs, values(roc, "arm"))
     note = (
         f"On test, weighted to natural prevalence, at {inputs.shots} shots, the mean over trials. In colour: the "
         "answer's arm and its baselines."
     )
-    keys = Legend(charts.line_keys(named, [arm for arm in there if arm not in named]))
     parts = [
         _of_finding(name, rows, precision[precision["finding"] == name], named) for name, rows in groups(roc, "finding")
     ]

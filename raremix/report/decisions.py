@@ -3,10 +3,10 @@
 import pandas as pd
 
 from raremix.report import charts
-from raremix.report.blocks import Block, Chart, Fold, Legend, Part, Section, Side, Table, Text
+from raremix.report.blocks import Block, Chart, Fold, Part, Section, Side, Table, Text
 from raremix.report.cells import spread, word, words
 from raremix.report.inputs import Inputs
-from raremix.report.result import answering
+from raremix.report.result import coloured
 from raremix.report.tables import figure, groups, plain, spoken, tabulate, values, whole
 
 TITLE = "Decisions and calibration"
@@ -18,14 +18,12 @@ def decisions(inputs: Inputs) -> Section:
     decided, curves = inputs.at_shots("compare/decisions.csv"), inputs.table("compare/calibration.csv")
     if decided.empty or curves.empty:
         return Section(TITLE, [Text("Not in this run: metrics/compare has no decisions or no calibration.")])
-    there = values(curves, "arm")
-    named = answering(inputs, there)
+    named, keys = coloured(inputs, values(curves, "arm"))
     note = (
         f"On test, weighted to natural prevalence, at {inputs.shots} shots. A finding is called from the probability "
         "on that serves validation best (Youden), the trials' predictions pooled. A calibrated classifier's curve is "
         "the diagonal; arms that change how common a finding is in training do not keep to it."
     )
-    keys = Legend(charts.line_keys(named, [arm for arm in there if arm not in named]))
     plots = [
         Chart(
             words(finding),

@@ -129,6 +129,12 @@ def answering(inputs: Inputs, there: Sequence[str]) -> list[str]:
     return named or list(there[: len(charts.COLORS)])
 
 
+def coloured(inputs: Inputs, there: Sequence[str]) -> tuple[list[str], Legend]:
+    """The arms whose curves have a colour, and the legend of all that are ``there``."""
+    named = answering(inputs, there)
+    return named, Legend(charts.line_keys(named, [arm for arm in there if arm not in named]))
+
+
 def _primary(found: Mapping[str, Any]) -> Table:
     table = pd.DataFrame([{"against": name, **one} for name, one in found["against"].items()])
     return tabulate(
