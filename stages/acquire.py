@@ -26,6 +26,7 @@ class Phantom:
     train_images: PositiveInt
     test_images: PositiveInt
     test_positives: NonNegativeInt  # at least so many of each of study.findings in the test part
+    reserve_positives: NonNegativeInt  # and so many in the reserve, which the ceiling alone trains on
     height: int  # native pixels
     enrich: PositiveFloat  # factor on the share of label sets with a minority finding; 1: VinDr-CXR's prevalence
 
@@ -57,7 +58,8 @@ def _images(phantom: Phantom, study: Study, root: Path) -> list[cohort.Image]:
     train = cohort.training_part(table, phantom.seed, phantom.train_images)
     first = 1 + max(image.patient for image in train)
     test = cohort.test_part(table, phantom.seed, phantom.test_images, study.findings, phantom.test_positives, first)
-    return train + test
+    first += len(test)
+    return train + test + cohort.reserve_part(table, phantom.seed, study.findings, phantom.reserve_positives, first)
 
 
 def _clear(out: Path) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from raremix.classifier.model import from_backbone
 from raremix.classifier.predict import predict_run, save_run
+from raremix.classifier.recipe import recipe
 from raremix.classifier.train import ClassifierTraining, Examples, train
 from raremix.data import images
 from raremix.data.checksums import read_checksums
@@ -20,12 +21,12 @@ from raremix.data.trial import read_trial
 from raremix.runtime.checkpoints import Checkpoint
 from stages.cli import run
 
-MIX = ["image_id", "file", "source", "weight"]
+MIX = ["image_id", "file", "source", "weight", "late"]
 
 
 @dataclass(frozen=True)
 class Classify:
-    """The classifier, the same for every arm."""
+    """The classifier; its budget is the same for every arm."""
 
     model: str  # a torchvision classifier, the backbone's
     training: ClassifierTraining
@@ -48,11 +49,12 @@ def classify(
     rows = pd.read_csv(mixes / f"{name}.csv", dtype={"image_id": str})
     findings = [column for column in rows.columns if column not in MIX]
     pixels = images.load(list(rows["file"]), read_checksums(mixes / f"{name}.sha256"))
-    examples = Examples(pixels, rows[findings].to_numpy(np.float32), rows["weight"].to_numpy(np.float64))
+    draws = (rows[phase].to_numpy(np.float64) for phase in ("weight", "late"))
+    examples = Examples(pixels, rows[findings].to_numpy(np.float32), *draws)
     checkpoint = Checkpoint("classify", name, classify, mixes / f"{name}.csv", mixes / f"{name}.sha256", weights)
     model = from_backbone(classify.model, len(findings), weights, trial)
     # The seed leaves the arm out: arms of one trial start alike and draw alike.
-    model, losses = train(model, examples, classify.training, f"{shots}-{trial}", checkpoint)
+    model, losses = train(model, examples, classify.training, f"{shots}-{trial}", checkpoint, recipe(arm))
     save_run(out, model, classify.model, findings, classify.training.precision)
     write_csv(pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses}), out / "losses.csv")
     everything = read_manifest(manifest)

@@ -1,7 +1,8 @@
 """The training sets of all arms, shots and trials.
 
 In: data/manifest.csv, data/images.sha256, data/splits, data/synthetic (every checkpoint's images; needed by the
-dreambooth arms). Out: data/mix/<arm>-<shots>-<trial>.csv, and the checksums of its images; metrics/mix/balance.csv.
+dreambooth arms), data/roundtrip (needed by the arm of that name).
+Out: data/mix/<arm>-<shots>-<trial>.csv, and the checksums of its images; metrics/mix/balance.csv.
 """
 
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from raremix.data import mix as room
 from raremix.data.checksums import read_checksums, write_checksums
 from raremix.data.findings import known
 from raremix.data.manifest import findings, read_manifest, write_csv
-from raremix.data.synthetic import Pool, check_folders, read_pool
+from raremix.data.synthetic import check_folders, read_pool
 from raremix.data.trial import read_trial, training_rows
 from stages.cli import run
 from stages.sections import Study
+
+UNSEEN = ("held_back", "reserve")  # parts that no arm but real_ceiling trains on
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ def mix(
     splits: Path,
     checksums: Path,
     synthetic: Path,
+    roundtrip: Path,
     out: Path,
     metrics: Path,
 ) -> None:
@@ -43,14 +47,18 @@ def mix(
     generated = any(arm in room.SYNTHETIC_ARMS for arm in study.arms)
     if generated:
         check_folders(synthetic, task, study.shots, study.trials)
+    rebuilt = pd.read_csv(roundtrip / "manifest.csv", dtype=str)
     balance = []
     for trial in study.trials:
         divided = read_trial(splits / f"trial{trial}.csv")
+        unseen = divided.loc[divided["part"].isin(UNSEEN), "image_id"]
+        extra = frame.loc[frame["image_id"].isin(unseen), ["image_id", "file", *task]]
         for shots in study.shots:
             real = training_rows(frame, divided, shots)[["image_id", "file", *task]]
+            again = real.drop(columns="file").merge(rebuilt, on="image_id")
             pool = read_pool(synthetic, task, findings(frame), shots, trial, set(real["image_id"])) if generated else {}
-            listed = of_real | _digests(pool)
-            draw = room.Draw(real, task, pool, mix.synthetic_share, shots, trial)
+            listed = of_real | _digests([again, *pool.values()])
+            draw = room.Draw(real, task, pool, extra, again, mix.synthetic_share, shots, trial)
             for arm in study.arms:
                 rows = room.build(arm, draw)
                 write_csv(rows, out / f"{arm}-{shots}-{trial}.csv", float_format="%.8g")
@@ -62,8 +70,8 @@ def mix(
     print(means.to_string(float_format="%.0f".__mod__))
 
 
-def _digests(pool: Pool) -> dict[str, str]:
-    return {file: digest for rows in pool.values() for file, digest in zip(rows["file"], rows["sha256"], strict=True)}
+def _digests(tables: list[pd.DataFrame]) -> dict[str, str]:
+    return {file: digest for rows in tables for file, digest in zip(rows["file"], rows["sha256"], strict=True)}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,11 @@ from raremix.data.findings import known
 from raremix.runtime.errors import UserError
 
 # The names alone: with an import of raremix.data.mix, every change of an arm would render the phantom anew.
-ARMS = ("vanilla", "undersample", "oversample", "dreambooth_mix", "dreambooth_balanced", "prior_only", "shuffled")
+ARMS = (
+    "vanilla", "undersample", "oversample", "reweight", "crt", "ldam_drw", "classical_augmentation", "roundtrip",
+    "real_ceiling", "dreambooth_mix", "dreambooth_balanced", "synthetic_pretrain", "synthetic_only", "prior_only",
+    "shuffled",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,10 @@ STUDY = Study(
     [1],
     [0],
 )
-SMALL = Phantom(seed=3, train_images=120, test_images=4, test_positives=1, height=24, enrich=1000.0)
-TINY = Phantom(seed=3, train_images=150, test_images=24, test_positives=4, height=48, enrich=40.0)
+SMALL = Phantom(
+    seed=3, train_images=120, test_images=4, test_positives=1, reserve_positives=0, height=24, enrich=1000.0
+)
+TINY = Phantom(seed=3, train_images=150, test_images=24, test_positives=4, reserve_positives=3, height=48, enrich=40.0)
 
 
 def rows(path):
@@ -199,13 +201,13 @@ def test_the_directory_of_the_data_is_not_written_to(tmp_path, out):
 
 def test_too_few_images_for_the_shots_is_said_before_anything_is_rendered(tmp_path):
     with pytest.raises(UserError, match=r"train_images is 1000.*pneumothorax.*10 shots.*need 3126 images"):
-        acquire(DATA, Phantom(1, 1000, 10, 1, 48, 1.0), replace(STUDY, shots=[1, 10]), tmp_path / "raw")
+        acquire(DATA, Phantom(1, 1000, 10, 1, 0, 48, 1.0), replace(STUDY, shots=[1, 10]), tmp_path / "raw")
     assert not (tmp_path / "raw").exists()
 
 
 def test_a_test_part_too_small_for_its_positives_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"test_images is 10: 8 positives"):
-        acquire(DATA, Phantom(1, 150, 10, 8, 48, 40.0), STUDY, tmp_path)
+        acquire(DATA, Phantom(1, 150, 10, 8, 0, 48, 40.0), STUDY, tmp_path)
 
 
 def test_missing_tables_are_named(tmp_path):

@@ -7,13 +7,15 @@ import tiny
 import torch
 from safetensors.torch import save_file
 
-from raremix.classifier.augment import augment
+from raremix.classifier.augment import Radiographic, augment, randaugment
 from raremix.classifier.model import build, from_backbone, normalised
 from raremix.classifier.predict import predict_run, probability, save_run
-from raremix.classifier.train import Examples, train
+from raremix.classifier.recipe import RECIPES, Recipe, recipe
+from raremix.classifier.train import EVERYONES, Examples, train
 from raremix.data.views import Views, affine
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.errors import UserError
+from stages.sections import ARMS
 
 NET = "mobilenet_v3_small"
 
@@ -25,8 +27,8 @@ def examples(count=12, size=32):
     return Examples(images, np.stack([bright, 1 - bright], 1).astype(np.float32), np.ones(count))
 
 
-def fit(name, training=tiny.CLASSIFIER, data=None):
-    return train(build(NET, 2), data or examples(), training, "0", Checkpoint(name))
+def fit(name, training=tiny.CLASSIFIER, data=None, recipe=EVERYONES):
+    return train(build(NET, 2), data or examples(), training, "0", Checkpoint(name), recipe)
 
 
 def same(one, other):
@@ -51,6 +53,58 @@ def test_killed_and_resumed_ends_with_the_same_weights(killed_after):
     resumed, again = fit("killed")
     assert again == losses
     assert same(whole, resumed)
+
+
+@pytest.mark.parametrize("recipe", [Recipe(late=0.5), Recipe(late=0.5, head_only=True), Recipe("ldam_drw", 0.5)])
+def test_killed_in_either_phase_and_resumed_ends_with_the_same_weights(recipe, killed_after):
+    data = replace(examples(), late=np.arange(12.0))
+    whole, losses = fit("whole", data=data, recipe=recipe)
+    for step in (1, 2, 3):
+        with killed_after(step), pytest.raises(KeyboardInterrupt):
+            fit(f"killed {step}", data=data, recipe=recipe)
+        resumed, again = fit(f"killed {step}", data=data, recipe=recipe)
+        assert again == losses
+        assert same(whole, resumed)
+
+
+def test_the_late_phase_draws_by_its_own_weights():
+    data = examples()
+    data.labels[6:] = np.nan
+    early, late = np.where(np.arange(12) < 6, 1.0, 0.0), np.where(np.arange(12) < 6, 0.0, 1.0)
+    longer = replace(tiny.CLASSIFIER, steps=10)
+    with pytest.raises(UserError, match="nan at step 7"):
+        fit("late", longer, replace(data, weights=early, late=late), Recipe(late=0.3))
+
+
+def test_a_head_that_is_trained_late_stands_on_features_that_no_longer_move():
+    def features(model):
+        return {name: value for name, value in model.state_dict().items() if not name.startswith("classifier.3")}
+
+    longer = replace(tiny.CLASSIFIER, steps=8, ema_decay=0.0)
+    short = replace(tiny.CLASSIFIER, steps=4, ema_decay=0.0)
+    first, _ = fit("first", short)
+    both, _ = fit("both", longer, recipe=Recipe(late=0.5, head_only=True))
+    assert all(torch.equal(one, features(both)[name]) for name, one in features(first).items())
+    assert not torch.equal(first.classifier[-1].weight, both.classifier[-1].weight)
+
+
+def test_every_recipe_is_of_an_arm():
+    assert set(RECIPES) <= set(ARMS)
+    assert recipe("vanilla") == Recipe()
+
+
+def test_randaugment_keeps_radiographs_radiographs():
+    image = torch.rand(6, 1, 32, 32)
+    torch.manual_seed(0)
+    one = randaugment(image)
+    torch.manual_seed(0)
+    assert torch.equal(one, randaugment(image))
+    assert not torch.equal(one, randaugment(image))
+    assert one.shape == image.shape
+    assert one.min() >= 0
+    assert one.max() <= 1
+    assert not {"Solarize", "Posterize", "Color"} & set(Radiographic._AUGMENTATION_SPACE)
+    assert {"Rotate", "Contrast", "Equalize"} <= set(Radiographic._AUGMENTATION_SPACE)
 
 
 def test_images_of_no_weight_are_never_drawn():

@@ -1,5 +1,7 @@
 """Which images an arm trains on, and with what weight."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,18 @@ from raremix.runtime.errors import UserError
 
 
 def draw(share=0.5, pairs=60, **real):
-    return Draw(real_rows(**real), TASK, {f: checkpoint(f, pairs) for f in TASK}, share, 5, 0)
+    rows = real_rows(**real)
+    pool = {f: checkpoint(f, pairs) for f in TASK}
+    return Draw(rows, TASK, pool, other_patients(), rebuilt(rows), share, 5, 0)
+
+
+def other_patients():
+    rows = real_rows(hearts=5, fluids=40, shots=30, normals=20, seed=1)
+    return rows.assign(image_id="o" + rows["image_id"], file="o" + rows["file"])
+
+
+def rebuilt(rows):
+    return rows[rows[TASK].any(axis=1)].assign(file=lambda carriers: "r/" + carriers["file"])
 
 
 def counts(rows):
@@ -23,9 +36,10 @@ def counts(rows):
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_arm_has_the_contract_and_is_the_same_twice(arm):
     rows = build(arm, draw())
-    assert list(rows.columns) == ["image_id", "file", "source", "weight", *TASK]
-    assert set(rows["source"]) <= {"real", "synthetic"}
-    assert (rows["weight"] > 0).all()
+    assert list(rows.columns) == ["image_id", "file", "source", "weight", "late", *TASK]
+    assert set(rows["source"]) <= {"real", "synthetic", "reserve", "roundtrip"}
+    assert (rows[["weight", "late"]] >= 0).all(axis=None)
+    assert (rows["weight"] + rows["late"] > 0).all()
     assert rows["image_id"].is_unique
     pd.testing.assert_frame_equal(rows, build(arm, draw()))
 
@@ -153,4 +167,50 @@ def test_a_prevalence_beyond_reach_is_refused():
 
 def test_a_finding_without_images_is_named():
     with pytest.raises(UserError, match="'nodule' has no training image at 5 shots"):
-        build("vanilla", Draw(real_rows().query("nodule == 0"), TASK, {}, 0.5, 5, 0))
+        build("vanilla", replace(draw(), real=real_rows().query("nodule == 0")))
+
+
+@pytest.mark.parametrize("arm", ["reweight", "ldam_drw"])
+def test_arms_of_another_loss_see_what_vanilla_sees(arm):
+    pd.testing.assert_frame_equal(build(arm, draw()), build("vanilla", draw()))
+
+
+def test_arms_of_two_phases_change_what_they_draw():
+    crt, pretrain = build("crt", draw()), build("synthetic_pretrain", draw())
+    over, only = build("oversample", draw()), build("synthetic_only", draw())
+    assert set(crt["weight"]) == {1}
+    assert list(crt["late"]) == list(over["weight"])
+    first, second = pretrain[pretrain["weight"] > 0], pretrain[pretrain["late"] > 0]
+    assert list(first["image_id"]) == list(only["image_id"])
+    assert list(second["image_id"]) == list(over["image_id"])
+    assert set(first["source"]) == {"synthetic"}
+    assert set(second["source"]) == {"real"}
+    assert list(second["late"]) == list(over["weight"])
+
+
+def test_the_ceiling_takes_other_patients_until_the_findings_are_even():
+    rows = build("real_ceiling", draw())
+    extra = rows[rows["source"] == "reserve"]
+    assert set(extra["image_id"]) <= set(other_patients()["image_id"])
+    assert set(rows["weight"]) == {1}
+    reached = counts(rows)
+    assert reached["nodule"] == 5 + 30, "all there are, which is fewer than the 48 that lack"
+    assert reached["air"] == 5 + 30
+    assert 53 <= reached["fluid"] < 60
+
+
+def test_the_ceiling_takes_no_more_than_lacks():
+    plenty = pd.concat([other_patients().assign(image_id=lambda rows, k=k: f"{k}" + rows["image_id"]) for k in "abc"])
+    reached = counts(build("real_ceiling", replace(draw(), extra=plenty)))
+    assert reached["nodule"] == 53
+    assert reached["air"] == 53
+
+
+def test_roundtrip_shares_each_carriers_weight_with_what_the_autoencoder_leaves_of_it():
+    rows, over = build("roundtrip", draw()), build("oversample", draw())
+    again = rows[rows["source"] == "roundtrip"]
+    assert set(again["image_id"].str.removesuffix("-roundtrip")) == set(over.loc[over[TASK].any(axis=1), "image_id"])
+    assert again["file"].str.startswith("r/").all()
+    assert counts(rows) == pytest.approx(counts(over))
+    assert rows["weight"].sum() == pytest.approx(over["weight"].sum())
+    assert counts(again) == pytest.approx({finding: weight / 2 for finding, weight in counts(over).items()})

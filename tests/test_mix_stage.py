@@ -25,6 +25,9 @@ def stage(tmp_path):
     rank = minority.cumsum().where(minority == 1).max(axis=1).sub(1).astype("Int64")
     trial = pd.DataFrame({"image_id": real["image_id"], "part": "train", "shot_rank": rank})
     trial.loc[real.index[real["heart"] == 1][:3], "part"] = "validation"
+    fluids = real.index[(real["fluid"] == 1) & (real["heart"] == 0) & rank.isna()]
+    trial.loc[fluids[:2], "part"] = "held_back"
+    trial.loc[fluids[2:4], "part"] = "reserve"
     write_csv(trial, tmp_path / "splits" / "trial0.csv")
     normal = real.loc[~real[TASK].any(axis=1), "image_id"].iloc[0]
     for finding in TASK:
@@ -32,10 +35,14 @@ def stage(tmp_path):
         write_csv(checkpoint(finding, parent=normal), folder / "manifest.csv")
         write_lineage({"corpus": [normal]}, folder)
 
+    carriers = real.loc[(trial["part"] == "train") & real[TASK].any(axis=1), ["image_id"]]
+    rebuilt = carriers.assign(file="r/" + carriers["image_id"] + ".png", sha256="6" * 64)
+    write_csv(rebuilt, tmp_path / "roundtrip" / "manifest.csv")
+
     def _stage(arms=tuple(ARMS), share=0.5, shots=(5,)):
         study = Study(TASK, ["nodule", "air"], list(arms), list(shots), [0])
-        paths = (tmp_path / name for name in ("manifest.csv", "splits", "images.sha256", "synthetic", "mix", "metrics"))
-        mix(study, Mix(share), *paths)
+        names = ("manifest.csv", "splits", "images.sha256", "synthetic", "roundtrip", "mix", "metrics")
+        mix(study, Mix(share), *(tmp_path / name for name in names))
         return tmp_path
 
     _stage.root, _stage.trial = tmp_path, trial
@@ -67,6 +74,21 @@ def test_stage_writes_all_arms_and_the_balance(stage, capsys):
     )
     prevalence = [np.average(g[TASK], axis=0, weights=g["weight"]) for _, g in written.groupby("source")]
     assert prevalence[0] == pytest.approx(prevalence[1], rel=0.01)
+
+
+def test_the_ceiling_alone_has_images_that_are_held_back_or_in_reserve(stage):
+    root = stage()
+    unseen = set(stage.trial.loc[stage.trial["part"].isin(["held_back", "reserve"]), "image_id"])
+    mixes = {arm: set(pd.read_csv(root / "mix" / f"{arm}-5-0.csv")["image_id"]) for arm in ARMS}
+    assert [arm for arm, images in mixes.items() if images & unseen] == ["real_ceiling"]
+    assert unseen <= mixes["real_ceiling"], "fluids lack more than there are"
+
+
+def test_roundtrips_are_listed_with_their_own_checksums(stage):
+    root = stage()
+    written = pd.read_csv(root / "mix" / "roundtrip-5-0.csv")
+    digests = read_checksums(root / "mix" / "roundtrip-5-0.sha256")
+    assert {digests[file] for file in written.loc[written["source"] == "roundtrip", "file"]} == {"6" * 64}
 
 
 def test_fewer_shots_train_on_fewer_images(stage):

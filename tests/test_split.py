@@ -99,6 +99,15 @@ def test_a_patient_on_both_official_sides_is_named():
         divide(manifest)
 
 
+def test_an_official_reserve_is_for_nothing_else():
+    manifest = make(80, official=True)
+    manifest.loc[manifest["patient_id"].isin(["p1", "p2"]), "official_part"] = "reserve"
+    parts = divide(manifest)
+    assert ((parts == "reserve") == (manifest["official_part"] == "reserve")).all()
+    manifest.loc[manifest["official_part"] == "test", "official_part"] = "train"
+    assert (divide(manifest)[manifest["official_part"] == "reserve"] == "reserve").all(), "a drawn test leaves it alone"
+
+
 def test_half_an_official_split_is_refused():
     manifest = make(40, official=True)
     manifest.loc[3, "official_part"] = ""

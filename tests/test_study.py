@@ -121,7 +121,7 @@ def test_the_tables_are_as_others_build_on_them(study):
     assert (pairs["count"] == 2).all()
     assert "<nodule_mass>" in synthetic.loc[synthetic["nodule_mass"] == 1, "prompt"].iloc[0]
     mix = pd.read_csv(study / "data/mix/dreambooth_mix-3-0.csv")
-    assert list(mix.columns[:4]) == ["image_id", "file", "source", "weight"]
+    assert list(mix.columns[:5]) == ["image_id", "file", "source", "weight", "late"]
     assert set(mix["source"]) == {"real", "synthetic"}
     predictions = pd.read_csv(study / "results/compare/predictions.csv")
     assert list(predictions.columns) == [

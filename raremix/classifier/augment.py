@@ -1,9 +1,10 @@
-"""Augmentation, the same for every arm."""
+"""Augmentation: the common one, and RandAugment within radiographic reason for the arm that asks for more."""
 
 from dataclasses import dataclass
 
 import torch
 from jsonargparse.typing import NonNegativeFloat
+from torchvision.transforms import v2
 
 from raremix.data.views import Views, affine
 
@@ -22,3 +23,22 @@ def augment(images: torch.Tensor, augmentation: Augmentation, random: torch.Gene
     contrast, brightness = 2 * torch.rand(2, len(images), 1, 1, 1, generator=random) - 1
     seen = affine(images, augmentation.views, random)
     return (seen * torch.exp(contrast * augmentation.contrast) + brightness * augmentation.brightness).clamp(0, 1)
+
+
+class Radiographic(v2.RandAugment):
+    """RandAugment (Cubuk et al. 2020) without what makes no radiograph: inverted and quantised greys, and colours.
+
+    Two operations an image, each at a drawn strength; it draws from torch's global generator.
+    """
+
+    _AUGMENTATION_SPACE = {  # noqa: RUF012 - torchvision's name and form
+        name: how
+        for name, how in v2.RandAugment._AUGMENTATION_SPACE.items()
+        if name not in {"Posterize", "Solarize", "Color"}
+    }
+
+
+def randaugment(images: torch.Tensor) -> torch.Tensor:
+    """Each of ``images [n, 1, side, side]`` in 0..1 changed in its own way."""
+    change = Radiographic()
+    return torch.stack([change(image) for image in (images * 255).round().to(torch.uint8)]).float() / 255

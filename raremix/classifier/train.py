@@ -7,17 +7,20 @@ import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from raremix.classifier.augment import Augmentation, augment
-from raremix.classifier.model import normalised, on_device
+from raremix.classifier.augment import Augmentation, augment, randaugment
+from raremix.classifier.loss import loss_of
+from raremix.classifier.model import last_layer, normalised, on_device
+from raremix.classifier.recipe import Recipe
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import Precision, arithmetic, device, seeded
 from raremix.runtime.losses import Losses
 from raremix.runtime.progress import track
 from raremix.runtime.schedule import cosine
 from raremix.runtime.seeds import seed_for
+
+EVERYONES = Recipe()
 
 
 @dataclass(frozen=True)
@@ -40,29 +43,49 @@ class Examples:
     images: NDArray[np.uint8]
     labels: NDArray[np.float32]
     weights: NDArray[np.float64]
+    late: NDArray[np.float64] | None = None  # how often in the late phase of a recipe that has one
 
 
 def train(
-    model: nn.Module, examples: Examples, training: ClassifierTraining, seed: str, checkpoint: Checkpoint
+    model: nn.Module,
+    examples: Examples,
+    training: ClassifierTraining,
+    seed: str,
+    checkpoint: Checkpoint,
+    recipe: Recipe = EVERYONES,
 ) -> tuple[nn.Module, list[float]]:
-    """Fit ``model`` by binary cross entropy to batches drawn by weight; its averaged weights, and the losses."""
-    model = on_device(model).train()
+    """Fit ``model`` to batches drawn by weight; its averaged weights, and the losses.
+
+    Each phase of the ``recipe`` has a learning rate and an average of its own.
+    """
+    model = on_device(model)
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(training.ema_decay), use_buffers=True)
     optimizer = torch.optim.AdamW(model.parameters(), training.lr, weight_decay=training.weight_decay, fused=True)
     images = torch.from_numpy(examples.images)[:, None]
     labels, weights = torch.tensor(examples.labels), torch.tensor(examples.weights)
+    late_weights = weights if examples.late is None else torch.tensor(examples.late)
+    criterion = loss_of(recipe.loss, examples.labels)
+    turn = training.steps - round(recipe.late * training.steps)  # the late phase's first step
     losses = Losses()
     parts = {"model": model, "averaged": averaged, "optimizer": optimizer, "losses": losses}
     start = checkpoint.restore(**parts)
     for step in track(range(start, training.steps), f"classifier {seed}", training.steps, start):
         random = seeded("classifier", seed, step)
-        torch.manual_seed(seed_for("classifier", seed, step))  # some networks drop out
-        chosen = torch.multinomial(weights, training.batch, replacement=True, generator=random)
-        seen = augment(images[chosen].float() / 255, training.augmentation, random).to(device())
-        optimizer.param_groups[0]["lr"] = training.lr * cosine(step, training.steps, warmup=training.steps // 10)
+        torch.manual_seed(seed_for("classifier", seed, step))  # some networks drop out, and RandAugment draws from it
+        late = step >= turn
+        begin, end = (turn, training.steps) if late else (0, turn)
+        if step == turn:
+            averaged.n_averaged.zero_()
+        _trainable(model, head_only=late and recipe.head_only)
+        chosen = torch.multinomial(
+            late_weights if late else weights, training.batch, replacement=True, generator=random
+        )
+        seen = augment(images[chosen].float() / 255, training.augmentation, random)
+        seen = randaugment(seen) if recipe.randaugment else seen
+        optimizer.param_groups[0]["lr"] = training.lr * cosine(step - begin, end - begin, warmup=(end - begin) // 10)
         with arithmetic(training.precision):
-            logits = model(normalised(seen)).float()
-        loss = binary_cross_entropy_with_logits(logits, labels[chosen].to(device()))
+            logits = model(normalised(seen.to(device()))).float()
+        loss = criterion(logits, labels[chosen].to(device()), late)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -70,3 +93,10 @@ def train(
         losses.append(loss)
         checkpoint.save_if_due(step + 1, **parts)
     return averaged.module.eval(), losses.values
+
+
+def _trainable(model: nn.Module, head_only: bool) -> None:
+    """Let all of ``model`` learn, or its last layer alone, on features that stand still."""
+    model.train(not head_only)
+    model.requires_grad_(not head_only)
+    last_layer(model)[1].requires_grad_(True)

@@ -80,8 +80,10 @@ def _read(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
 def _typed(frame: pd.DataFrame, path: Path, fixed: Sequence[str]) -> pd.DataFrame:
     frame = frame.assign(**{c: zero_or_one(frame[c], path) for c in frame.columns if c not in fixed})
     for row, part in enumerate(frame.get("official_part", ())):
-        if part not in ("train", "test", ""):
-            raise UserError(f"{path}, row {row + 2}, column 'official_part': '{part}' is not train, test or empty")
+        if part not in ("train", "test", "reserve", ""):
+            raise UserError(
+                f"{path}, row {row + 2}, column 'official_part': '{part}' is not train, test, reserve or empty"
+            )
     for row, visit in enumerate(frame.get("visit", ())):
         if not visit.isdecimal():
             raise UserError(f"{path}, row {row + 2}, column 'visit': '{visit}' is no whole number")

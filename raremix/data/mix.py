@@ -1,6 +1,7 @@
-"""The training sets of the arms: ``image_id, file, source, weight`` and the task's findings.
+"""The training sets of the arms: ``image_id, file, source, weight, late`` and the task's findings.
 
-A classifier draws images with probability proportional to weight, the same number of steps for every arm.
+A classifier draws images with probability proportional to weight, the same number of steps for every arm. An arm that
+trains in two phases (``raremix.classifier.recipe``) draws by ``late`` in the second; in all others that equals weight.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from raremix.data.synthetic import Pool, negatives_of, positives
 from raremix.runtime.errors import UserError
 from raremix.runtime.seeds import generator
 
+ROUNDTRIP = "-roundtrip"  # ends the image id of what the autoencoder leaves of an image
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -22,6 +25,8 @@ class Draw:
     real: pd.DataFrame  # the training rows: image_id, file and the task's findings
     findings: list[str]  # the task's
     pool: Pool  # empty if no arm of the study uses synthetic images
+    extra: pd.DataFrame  # real images that no arm but real_ceiling sees, as ``real``
+    rebuilt: pd.DataFrame  # what the autoencoder leaves of ``real``'s carriers: the same ids, other files
     synthetic_share: float  # of a batch, in dreambooth_balanced
     shots: int
     trial: int
@@ -42,7 +47,10 @@ def build(arm: str, draw: Draw) -> pd.DataFrame:
             f"'{empty[0]}' has no training image at {draw.shots} shots of trial {draw.trial}; lower split.validation "
             "or choose another finding"
         )
-    return ARMS[arm](draw)[["image_id", "file", "source", "weight", *draw.findings]].reset_index(drop=True)
+    rows = ARMS[arm](draw)
+    if "late" not in rows:
+        rows = rows.assign(late=rows["weight"])
+    return rows[["image_id", "file", "source", "weight", "late", *draw.findings]].reset_index(drop=True)
 
 
 def reached(arm: str, draw: Draw, rows: pd.DataFrame) -> pd.DataFrame:
@@ -65,6 +73,35 @@ def _undersample(draw: Draw) -> pd.DataFrame:
 
 def _oversample(draw: Draw) -> pd.DataFrame:
     return _vanilla(draw).assign(weight=oversampled(_marks(draw.real, draw)))
+
+
+def _crt(draw: Draw) -> pd.DataFrame:
+    """As they are first, oversampled while the last layer is trained again (Kang et al. 2020, decoupled training)."""
+    return _vanilla(draw).assign(late=_oversample(draw)["weight"])
+
+
+def _real_ceiling(draw: Draw) -> pd.DataFrame:
+    """dreambooth_mix with other patients' radiographs in the synthetic ones' place, as far as there are as many.
+
+    They carry what they carry, so a finding that comes along counts.
+    """
+    mixed = [_vanilla(draw)]
+    lacking = pd.Series(needed(draw.real[draw.findings]))
+    left = draw.extra.iloc[draw.rng("real_ceiling").permutation(len(draw.extra))]
+    for finding in left[draw.findings].sum().sort_values(kind="stable").index:
+        taken = left[left[finding] == 1].head(max(0, lacking[finding]))
+        left, lacking = left.drop(taken.index), lacking - taken[draw.findings].sum()
+        mixed.append(taken.assign(source="reserve", weight=1.0))
+    return pd.concat(mixed)
+
+
+def _roundtrip(draw: Draw) -> pd.DataFrame:
+    """Oversampled, half of each carrier's weight on what the autoencoder leaves of it: its look, and nothing new."""
+    real = _oversample(draw).set_index("image_id", drop=False)
+    again = draw.rebuilt["image_id"]
+    rebuilt = draw.rebuilt.assign(source="roundtrip", weight=real["weight"].loc[again].to_numpy() / 2)
+    real.loc[again, "weight"] /= 2
+    return pd.concat([real, rebuilt.assign(image_id=again + ROUNDTRIP)])
 
 
 def _dreambooth_mix(draw: Draw) -> pd.DataFrame:
@@ -114,14 +151,38 @@ def _dreambooth_balanced(draw: Draw) -> pd.DataFrame:
     return mixed.assign(weight=mixed["weight"] * len(real))
 
 
+def _synthetic_only(draw: Draw) -> pd.DataFrame:
+    """The synthetic stream of dreambooth_balanced alone."""
+    return _dreambooth_balanced(draw).query("source == 'synthetic'")
+
+
+def _synthetic_pretrain(draw: Draw) -> pd.DataFrame:
+    """The synthetic stream first, then the oversampled real images (Moroianu et al. 2025, RoentGen-v2)."""
+    first = _synthetic_only(draw).assign(late=0.0)
+    return pd.concat([first, _oversample(draw).assign(late=lambda rows: rows["weight"], weight=0.0)])
+
+
 Arm = Callable[[Draw], pd.DataFrame]
 SYNTHETIC_ARMS: dict[str, Arm] = {
     "dreambooth_mix": _dreambooth_mix,
     "dreambooth_balanced": _dreambooth_balanced,
+    "synthetic_pretrain": _synthetic_pretrain,
+    "synthetic_only": _synthetic_only,
     "prior_only": _prior_only,
     "shuffled": _shuffled,
 }
-ARMS: dict[str, Arm] = {"vanilla": _vanilla, "undersample": _undersample, "oversample": _oversample} | SYNTHETIC_ARMS
+REAL_ARMS: dict[str, Arm] = {
+    "vanilla": _vanilla,
+    "undersample": _undersample,
+    "oversample": _oversample,
+    "reweight": _vanilla,
+    "crt": _crt,
+    "ldam_drw": _vanilla,
+    "classical_augmentation": _oversample,
+    "roundtrip": _roundtrip,
+    "real_ceiling": _real_ceiling,
+}
+ARMS = REAL_ARMS | SYNTHETIC_ARMS
 
 
 def _marks(rows: pd.DataFrame, draw: Draw) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":

@@ -14,21 +14,23 @@ from raremix.runtime.seeds import generator, seed_for
 def partition(
     manifest: pd.DataFrame, findings: Sequence[str], seed: int, validation: float, test: float
 ) -> "pd.Series[str]":
-    """``train``, ``validation`` or ``test`` for each row of ``manifest``; a patient's images stay together.
+    """``train``, ``validation``, ``test`` or ``reserve`` for each row of ``manifest``, all of a patient's the same.
 
     An official test part is used as such; without one, the share ``test`` of the patients is drawn. ``validation`` is
     a share of the other patients. Both draws are stratified over patients (Sechidis et al. 2011, iterative
-    stratification) by ``findings`` and by the reader trio.
+    stratification) by ``findings`` and by the reader trio. An official ``reserve`` is for the ceiling alone: real
+    images that no other arm sees.
 
     Raises:
         UserError: a patient is on both sides of the official split, or only some images have an official part.
     """
     _check_official(manifest)
     official = manifest["official_part"]
-    in_test = (official == "test") if (official == "test").any() else _draw(manifest, findings, test, seed, "test")
-    rest = manifest[~in_test]
-    parts = pd.Series("train", index=manifest.index)
-    parts[in_test] = "test"
+    parts = official.where(official.isin(["test", "reserve"]), "train").astype(object)
+    if not (official == "test").any():
+        undivided = manifest[parts == "train"]
+        parts[undivided.index[_draw(undivided, findings, test, seed, "test")]] = "test"
+    rest = manifest[parts == "train"]
     parts[rest.index[_draw(rest, findings, validation, seed, "validation")]] = "validation"
     return parts
 
@@ -109,9 +111,10 @@ def _check_official(manifest: pd.DataFrame) -> None:
     if (sides > 1).any():
         patient = sides.index[sides > 1][0]
         images = manifest[manifest["patient_id"] == patient].groupby("official_part")["image_id"].first()
+        told = ", ".join(f"{part} '{image}'" for part, image in images.sort_index(ascending=False).items())
         raise UserError(
-            f"data/manifest.csv: patient '{patient}' is on both sides of the official split "
-            f"(train '{images['train']}', test '{images['test']}'); correct the ids or remove one side's images"
+            f"data/manifest.csv: patient '{patient}' is on both sides of the official split ({told}); correct the ids "
+            "or remove one side's images"
         )
 
 

@@ -1,4 +1,7 @@
-"""VinDr-CXR on disk: PhysioNet's tree (three readers an image in train, a consensus in test) and Kaggle's train.csv."""
+"""VinDr-CXR on disk: PhysioNet's tree (three readers an image in train, a consensus in test) and Kaggle's train.csv.
+
+The phantom has PhysioNet's tree, and a third part of carriers, ``reserve``, read as train is.
+"""
 
 import re
 from collections import defaultdict
@@ -32,7 +35,8 @@ def read(root: Path, inventory: dict[str, str]) -> Source:
     else:
         parts = {
             part: (f"annotations/image_labels_{part}.csv", f"annotations/annotations_{part}.csv")
-            for part in ("train", "test")
+            for part in ("train", "test", "reserve")
+            if part != "reserve" or "annotations/image_labels_reserve.csv" in inventory
         }
     records: list[Record] = []
     bad: list[Bad] = []

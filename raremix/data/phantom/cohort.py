@@ -101,6 +101,24 @@ def test_part(
         UserError: ``images`` cannot hold so many positives.
     """
     rng = generator("phantom", seed, "test label sets")
+    labels = _carriers(table, findings, positives, rng)
+    if len(labels) > images:
+        raise UserError(
+            f"phantom.test_images is {images}: {positives} positives of each of {', '.join(findings)} need "
+            f"{len(labels)}; raise it or lower phantom.test_positives"
+        )
+    labels += _systematic(table, images - len(labels), rng)
+    return _once_each(table, "test", labels, seed, first_patient, rng)
+
+
+def reserve_part(table: Tables, seed: int, findings: list[str], positives: int, first_patient: int) -> list[Image]:
+    """Patients, one visit each, of whom ``positives`` or more carry each finding, and everyone carries one."""
+    rng = generator("phantom", seed, "reserve label sets")
+    return _once_each(table, "reserve", _carriers(table, findings, positives, rng), seed, first_patient, rng)
+
+
+def _carriers(table: Tables, findings: list[str], positives: int, rng: np.random.Generator) -> list[frozenset[str]]:
+    """Label sets as nature has them among carriers, until ``positives`` of them hold each finding, the rarest first."""
     labels: list[frozenset[str]] = []
     for finding in sorted(findings, key=table.share):
         lacking = positives - sum(finding in labels_ for labels_ in labels)
@@ -108,15 +126,15 @@ def test_part(
         if lacking > 0:
             shares = table.shares * carriers
             labels += _systematic(Tables(table.sets, shares / shares.sum(), table.agreement), lacking, rng)
-    if len(labels) > images:
-        raise UserError(
-            f"phantom.test_images is {images}: {positives} positives of each of {', '.join(findings)} need "
-            f"{len(labels)}; raise it or lower phantom.test_positives"
-        )
-    labels += _systematic(table, images - len(labels), rng)
-    order = rng.permutation(images)
-    who = [(first_patient + k, 0) for k in range(images)]
-    return _with_severities(table, "test", who, [labels[k] for k in order], seed)
+    return labels
+
+
+def _once_each(
+    table: Tables, part: str, labels: list[frozenset[str]], seed: int, first_patient: int, rng: np.random.Generator
+) -> list[Image]:
+    """A patient and a visit for each label set, in a drawn order."""
+    who = [(first_patient + k, 0) for k in range(len(labels))]
+    return _with_severities(table, part, who, [labels[k] for k in rng.permutation(len(labels))], seed)
 
 
 def _with_severities(

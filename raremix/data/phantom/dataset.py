@@ -28,15 +28,16 @@ Rows = dict[str, list[Row]]
 
 def write(images: list[Image], seed: int, height: int, out: Path, workers: int) -> None:
     """Render ``images`` into ``out``; the same bytes for any number of ``workers``."""
-    for folder in ("train", "test", "annotations"):
+    present = sorted({image.part for image in images})
+    for folder in ("annotations", *present):
         (out / folder).mkdir(parents=True, exist_ok=True)
     chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
     with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         done = pool.map(_chunk, chunks, *([value] * len(chunks) for value in (seed, height, out)))
-        parts = list(track(done, f"phantom, {CHUNK} images a step", total=len(chunks)))
-    for name in ("annotations_train", "annotations_test", "image_labels_train", "image_labels_test"):
-        _table(out / "annotations" / f"{name}.csv", _joined(parts, name), ("image_id", "rad_id", "class_name"))
-    _table(out / "truth.csv", _joined(parts, "truth"), ("image_id",))
+        rows = list(track(done, f"phantom, {CHUNK} images a step", total=len(chunks)))
+    for name in (f"{kind}_{part}" for kind in ("annotations", "image_labels") for part in present):
+        _table(out / "annotations" / f"{name}.csv", _joined(rows, name), ("image_id", "rad_id", "class_name"))
+    _table(out / "truth.csv", _joined(rows, "truth"), ("image_id",))
 
 
 def image_id(seed: int, patient: int, visit: int) -> str:

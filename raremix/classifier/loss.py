@@ -1,0 +1,53 @@
+"""What a classifier minimises: cross entropy, plain, weighted by class, or with margins for rare classes.
+
+Of each finding, *with* and *without* are two classes of their own, as the labels are not exclusive.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from raremix.runtime.device import device
+
+LossName = Literal["cross_entropy", "class_balanced", "ldam_drw"]
+Loss = Callable[[torch.Tensor, torch.Tensor, bool], torch.Tensor]  # logits and labels [n, findings], whether late
+
+BETA = 0.9999  # how fast further images of a class stop being news (Cui et al. 2019)
+MARGIN = 0.5  # the largest, of the rarest class; Cao et al. 2019 take it of a cosine, we of a logit
+
+
+def loss_of(name: LossName, labels: NDArray[np.float32]) -> Loss:
+    """The loss of training rows with ``labels [n, findings]``, each finding on at least one of them.
+
+    ``class_balanced`` weighs each class by the inverse of its effective number of images (Cui et al. 2019, eq. 4), so
+    that a finding's images weigh 1 on average. ``ldam_drw`` lowers the logit of a class by a margin that goes with its
+    count to the power of -1/4 (Cao et al. 2019, eq. 13), and weighs classes as well, but only late (their deferred
+    re-weighting).
+    """
+    counts = torch.from_numpy(np.stack([(labels == 0).sum(axis=0), (labels == 1).sum(axis=0)])).float()
+    weights, margins = _weights(counts).to(device()), _margins(counts).to(device())
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor, late: bool) -> torch.Tensor:
+        if name == "ldam_drw":
+            logits = logits - torch.where(labels == 1, margins[1], -margins[0])
+        weighted = name == "class_balanced" or (name == "ldam_drw" and late)
+        weight = torch.where(labels == 1, weights[1], weights[0]) if weighted else None
+        return binary_cross_entropy_with_logits(logits, labels, weight)
+
+    return loss
+
+
+def _weights(counts: torch.Tensor) -> torch.Tensor:
+    """Of each class ``[2, findings]``: the mean over a finding's images is 1; a class nobody is of weighs nothing."""
+    effective = (1 - BETA ** counts.double()) / (1 - BETA)
+    inverse = torch.where(counts > 0, 1 / effective, 0)
+    return (inverse / (inverse * counts).sum(0) * counts.sum(0)).float()
+
+
+def _margins(counts: torch.Tensor) -> torch.Tensor:
+    scale = counts.clamp(min=1) ** -0.25
+    return MARGIN * scale / scale.max()

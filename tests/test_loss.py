@@ -1,0 +1,53 @@
+"""What classifiers minimise, held against the formulas by hand."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+
+from raremix.classifier.loss import BETA, loss_of
+
+LABELS = np.array([[1, 0]] * 16 + [[0, 1]] * 1 + [[0, 0]] * 83, np.float32)  # 16 and 1 of 100
+LOGITS = torch.linspace(-2, 2, 200).reshape(100, 2)
+
+
+def loss(name, late=False, rows=slice(None)):
+    return loss_of(name, LABELS)(LOGITS[rows], torch.from_numpy(LABELS[rows]), late)
+
+
+def test_cross_entropy_is_torchs_to_the_bit():
+    assert torch.equal(loss("cross_entropy"), binary_cross_entropy_with_logits(LOGITS, torch.from_numpy(LABELS)))
+    assert torch.equal(loss("cross_entropy", late=True), loss("cross_entropy"))
+
+
+def test_class_balanced_weighs_by_the_inverse_effective_number():
+    carrier, other = 16, 50  # an image with the second finding, and one with neither
+    weight = {n: (1 - BETA) / (1 - BETA**n) for n in (1, 16, 84, 99)}
+    norms = [100 / (16 * weight[16] + 84 * weight[84]), 100 / (1 * weight[1] + 99 * weight[99])]
+    for row, counts in ((carrier, (84, 1)), (other, (84, 99))):
+        signs = torch.from_numpy(2 * LABELS[row] - 1)
+        terms = -logsigmoid(signs * LOGITS[row])
+        by_hand = np.mean([float(terms[k]) * weight[counts[k]] * norms[k] for k in (0, 1)])
+        assert float(loss("class_balanced", rows=slice(row, row + 1))) == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_a_rare_class_weighs_as_much_as_its_opposite():
+    gradient = torch.zeros(100, 2, requires_grad=True)
+    loss_of("class_balanced", LABELS)(gradient, torch.from_numpy(LABELS), False).backward()
+    pulls = gradient.grad[:, 1]
+    assert float(pulls[16]) == pytest.approx(-float(pulls.sum() - pulls[16]), rel=0.01)
+
+
+def test_ldam_takes_the_largest_margin_from_the_rarest_class_and_weighs_late():
+    row = slice(16, 17)
+    margins = {n: 0.5 * n**-0.25 for n in (1, 84)}
+    shifted = torch.stack([LOGITS[16, 0] + margins[84], LOGITS[16, 1] - margins[1]])[None]
+    early = binary_cross_entropy_with_logits(shifted, torch.tensor([[0.0, 1.0]]))
+    assert float(loss("ldam_drw", rows=row)) == pytest.approx(float(early), rel=1e-6)
+    assert float(loss("ldam_drw", late=True, rows=row)) > 5 * float(early)
+
+
+def test_a_finding_that_everyone_has_does_not_break_the_weights():
+    all_of_them = np.ones((4, 1), np.float32)
+    value = loss_of("class_balanced", all_of_them)(torch.zeros(4, 1), torch.ones(4, 1), False)
+    assert float(value) == pytest.approx(np.log(2), rel=1e-6)
