@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from compared import FINDINGS, STUDY, build, call, fake_predict, keep_runs, write_validation
 
-from raremix.evaluation.answer import cost, sentence, verdict
+from raremix.evaluation.answer import cost, distance, sentence, verdict, way
 from raremix.evaluation.comparison import choose
 from stages import compare as module
 
@@ -54,6 +54,21 @@ def test_the_margin_decides_and_both_kinds_are_listed():
         "be non-inferior to oversample (-0.001 [-0.021, +0.019]), by a margin of 0.01."
     )
     assert cost({}, 0.01) == ""
+
+
+def test_how_far_it_comes_towards_the_ceiling():
+    means = {"oversample": 0.2, "real_ceiling": 0.3, "dreambooth_mix": 0.26}
+    assert way("dreambooth_mix", means) == pytest.approx(0.6)
+    assert distance("dreambooth_mix", means) == (
+        "It comes 60 % of the way from oversample to real_ceiling (as many other real images in place of the synthetic "
+        "ones, 0.300); that share has no interval."
+    )
+    assert way("dreambooth_mix", means | {"dreambooth_mix": 0.1}) == pytest.approx(-1), "the wrong way is said, too"
+    assert way("dreambooth_mix", means | {"real_ceiling": 0.2}) is None
+    assert "no better than oversample" in distance("dreambooth_mix", means | {"real_ceiling": 0.2})
+    for incomplete in ("oversample", "real_ceiling"):
+        rest = {arm: value for arm, value in means.items() if arm != incomplete}
+        assert (way("dreambooth_mix", rest), distance("dreambooth_mix", rest)) == (None, "")
 
 
 def test_a_study_without_dreambooth_has_no_primary_result_and_says_so(profile):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mixed import TASK, checkpoint, real_rows
 
 from raremix.data.balance import needed, oversampled, stream_weights, undersampled
-from raremix.data.mix import ARMS, Draw, build
+from raremix.data.mix import ARMS, RATIOS, Draw, build
 from raremix.runtime.errors import UserError
 
 
@@ -107,6 +107,14 @@ def test_dreambooth_mix_makes_all_findings_as_frequent():
     synthetic = rows[rows["source"] == "synthetic"]
     assert synthetic["image_id"].str.endswith("-pos").all()
     assert len(synthetic) == 27 + 48 + 48
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_a_ratio_limits_the_synthetic_images_of_each_finding(ratio):
+    rows, real = build(f"ratio_{ratio}", draw()), real_rows()[TASK].sum()
+    made = rows.loc[rows["source"] == "synthetic", TASK].sum()
+    lacking = {"heart": 0, "fluid": 27, "nodule": 48, "air": 48}
+    assert made.to_dict() == {finding: min(lacking[finding], ratio * real[finding]) for finding in TASK}
 
 
 def test_dreambooth_mix_names_the_finding_that_lacks_images():

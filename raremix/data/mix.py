@@ -6,6 +6,7 @@ trains in two phases (``raremix.classifier.recipe``) draws by ``late`` in the se
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -104,9 +105,12 @@ def _roundtrip(draw: Draw) -> pd.DataFrame:
     return pd.concat([real, rebuilt.assign(image_id=again + ROUNDTRIP)])
 
 
-def _dreambooth_mix(draw: Draw) -> pd.DataFrame:
-    """The real images, and synthetic ones that fill each finding up to the most frequent one's count."""
-    return pd.concat([_vanilla(draw), *(_synthetic(chosen) for chosen in _filling(draw).values())])
+def _dreambooth_mix(draw: Draw, ratio: float = np.inf) -> pd.DataFrame:
+    """The real images, and synthetic ones that fill each finding up to the most frequent one's count.
+
+    Of each finding at most ``ratio`` synthetic images for a real one.
+    """
+    return pd.concat([_vanilla(draw), *(_synthetic(chosen) for chosen in _filling(draw, ratio).values())])
 
 
 def _prior_only(draw: Draw) -> pd.DataFrame:
@@ -163,7 +167,9 @@ def _synthetic_pretrain(draw: Draw) -> pd.DataFrame:
 
 
 Arm = Callable[[Draw], pd.DataFrame]
+RATIOS = (1, 2, 5, 10)
 SYNTHETIC_ARMS: dict[str, Arm] = {
+    **{f"ratio_{ratio}": partial(_dreambooth_mix, ratio=ratio) for ratio in RATIOS},
     "dreambooth_mix": _dreambooth_mix,
     "dreambooth_balanced": _dreambooth_balanced,
     "synthetic_pretrain": _synthetic_pretrain,
@@ -193,11 +199,11 @@ def _synthetic(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(source="synthetic", weight=1.0)
 
 
-def _filling(draw: Draw) -> dict[str, pd.DataFrame]:
-    """By finding: the first of its synthetic positives, as many as it lacks."""
+def _filling(draw: Draw, ratio: float = np.inf) -> dict[str, pd.DataFrame]:
+    """By finding: the first of its synthetic positives, as many as it lacks or ``ratio`` allows."""
     filling = {}
-    for finding, lacking in needed(draw.real[draw.findings]).items():
-        rows = positives(draw.pool[finding])
+    for finding, even in needed(draw.real[draw.findings]).items():
+        rows, lacking = positives(draw.pool[finding]), int(min(even, ratio * draw.real[finding].sum()))
         _enough(rows, lacking, finding, draw)
         filling[finding] = rows.head(lacking)
     return filling

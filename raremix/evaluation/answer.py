@@ -6,6 +6,7 @@ import pandas as pd
 
 from raremix.evaluation.comparison import PRIMARY
 
+FLOOR, CEILING = "oversample", "real_ceiling"  # what repeating real images reaches, and what other real images reach
 VERDICTS = ("improves on", "no detectable difference from", "is worse than")
 
 
@@ -19,7 +20,7 @@ def answer(
 ) -> dict[str, Any]:
     """The primary result: values per arm, the chosen arm's differences to the baselines, and a sentence.
 
-    Beside it, what the chosen arm costs on the majority findings.
+    Beside it, what the chosen arm costs on the majority findings, and how far it comes towards ``real_ceiling``.
 
     Args:
         table: of ``mark_primary``; the rows with a ``p_holm`` are the primary comparison.
@@ -39,6 +40,8 @@ def answer(
         for row in table[table.p_holm.notna()].to_dict("records")
     }
     majority = _majority(table, shots, arm, margin)
+    means = {name: value["mean"] for name, value in values.items()}
+    words = [sentence(arm, shots, values, against), cost(majority, margin), distance(arm, means)]
     return {
         **PRIMARY,
         "shots": shots,
@@ -46,11 +49,12 @@ def answer(
         "validation": validation,
         "level": level,
         "trials": max(value["n"] for value in values.values()),
-        "values": {name: value["mean"] for name, value in values.items()},
+        "values": means,
         "against": against,
         "margin": margin,
         "majority": majority,
-        "sentence": " ".join(filter(None, [sentence(arm, shots, values, against), cost(majority, margin)])),
+        "way_to_ceiling": way(arm, means),
+        "sentence": " ".join(filter(None, words)),
     }
 
 
@@ -80,6 +84,24 @@ def cost(majority: dict[str, Any], margin: float) -> str:
     if not clauses:
         return ""
     return f"Over the majority findings its AUROC {' and '.join(clauses)}, by a margin of {margin:g}."
+
+
+def way(arm: str | None, means: dict[str, float]) -> float | None:
+    """Which share of the way from ``oversample`` to ``real_ceiling`` the arm comes; None where there is no such way."""
+    if arm is None or not {FLOOR, CEILING} <= means.keys() or means[CEILING] <= means[FLOOR]:
+        return None
+    return round((means[arm] - means[FLOOR]) / (means[CEILING] - means[FLOOR]), 4)
+
+
+def distance(arm: str | None, means: dict[str, float]) -> str:
+    """The same in words; nothing if the study has no ceiling."""
+    if arm is None or not {FLOOR, CEILING} <= means.keys():
+        return ""
+    other = f"{CEILING} (as many other real images in place of the synthetic ones, {means[CEILING]:.3f})"
+    share = way(arm, means)
+    if share is None:
+        return f"Here {other} is no better than {FLOOR}."
+    return f"It comes {100 * share:.0f} % of the way from {FLOOR} to {other}; that share has no interval."
 
 
 def verdict(difference: float, p_holm: float, level: float) -> str:

@@ -14,7 +14,7 @@ ROWS = (
     "Above: the real images a model was fine-tuned on, repeated where they are few. In the middle: synthetic ones with "
     "the finding. Below: the same seeds and captions without it."
 )
-PARTS = ("train", "validation", "test", "held_back")
+PARTS = ("train", "validation", "test", "held_back", "reserve")
 
 
 def samples(inputs: Inputs) -> Section:
