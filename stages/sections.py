@@ -11,8 +11,8 @@ from raremix.runtime.errors import UserError
 # The names alone: with an import of raremix.data.mix, every change of an arm would render the phantom anew.
 ARMS = (
     "vanilla", "undersample", "oversample", "reweight", "crt", "ldam_drw", "classical_augmentation", "roundtrip",
-    "real_ceiling", "ratio_1", "ratio_2", "ratio_5", "ratio_10", "dreambooth_mix", "dreambooth_balanced", "synthetic_pretrain", "synthetic_only", "prior_only",
-    "shuffled",
+    "real_ceiling", "ratio_1", "ratio_2", "ratio_5", "ratio_10", "dreambooth_mix", "dreambooth_balanced",
+    "synthetic_pretrain", "synthetic_only", "prior_only", "shuffled",
 )  # fmt: skip
 
 
