@@ -1,21 +1,23 @@
 """Train, validation and test, and each trial's few-shot images.
 
 In: data/manifest.csv, data/votes.csv.
-Out: data/splits/trial<k>.csv, corpus.csv (what base may learn from), needed.csv (synthetic positives that
-dreambooth_mix lacks per shots, trial and finding); metrics/split/counts.csv.
+Out: data/splits/trial<k>.csv, corpus.csv (what base may learn from), plan.csv (the label sets of synthetic positives:
+their share, and how many images dreambooth_mix lacks, per shots, trial and finding); metrics/split/counts.csv,
+imbalance.csv (what the plan leaves).
 """
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval
 
+from raremix.data import plan as planner
 from raremix.data import split as room
-from raremix.data.balance import needed
 from raremix.data.findings import known
 from raremix.data.manifest import findings, read_manifest, read_votes, write_csv
-from raremix.data.trial import trains
+from raremix.data.trial import training_rows
 from stages.cli import run
 from stages.sections import Study
 
@@ -31,24 +33,36 @@ class Split:
 
 
 def split(study: Study, split: Split, manifest: Path, votes: Path, out: Path, metrics: Path) -> None:
-    """Divide patients into parts, and draw every trial's few-shot images of the minority findings."""
+    """Divide patients into parts, draw every trial's few-shot images of the minority findings, plan what they lack."""
     frame = read_manifest(manifest)
     task = known(study.findings, findings(frame), "study.findings")
     parts = room.partition(frame, findings(frame), split.seed, split.validation, split.test)
     room.check_parts(frame, parts, task, split.min_validation)
     trials = {k: room.draw_trial(frame, parts, study.minority, max(study.shots), split.seed, k) for k in study.trials}
-    lacking = [
-        (n, k, finding, positives)
-        for n in study.shots
-        for k, trial in trials.items()
-        for finding, positives in needed(frame.loc[trains(trial, n), task]).items()
-    ]
+    corpus = room.corpus(frame, read_votes(votes, frame), parts, task)
+    others = [finding for finding in findings(frame) if finding not in task]
+    sets = planner.sets_of(frame[frame["image_id"].isin(corpus["image_id"])], others)
+    plans, imbalances = [], []
+    for shots, (k, trial) in product(study.shots, trials.items()):
+        training = training_rows(frame, trial, shots)
+        lacking = planner.lacks(training, task, others)
+        planned = planner.plan(lacking, sets)
+        left = planner.imbalance(training, lacking, planned, sets, others)
+        plans.append(_with_key(planned, shots, k))
+        imbalances.append(_with_key(left, shots, k))
     for k, trial in trials.items():
         write_csv(trial, out / f"trial{k}.csv")
-    write_csv(room.corpus(frame, read_votes(votes, frame), parts, task), out / "corpus.csv")
-    write_csv(pd.DataFrame(lacking, columns=["shots", "trial", "finding", "positives"]), out / "needed.csv")
+    write_csv(corpus, out / "corpus.csv")
+    write_csv(pd.concat(plans), out / "plan.csv", float_format="%.6g")
     counts = [room.count(frame, trial, findings(frame), k) for k, trial in trials.items()]
     write_csv(pd.concat(counts), metrics / "counts.csv")
+    write_csv(pd.concat(imbalances), metrics / "imbalance.csv")
+
+
+def _with_key(table: pd.DataFrame, shots: int, trial: int) -> pd.DataFrame:
+    table.insert(0, "trial", trial)
+    table.insert(0, "shots", shots)
+    return table
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Synthetic radiographs of one finding, and the same ones prompted without it.
 
-In: a fine-tuned model, the captions of the base corpus, and how many images the mixes need. Out: PNGs; in a folder of
-their own, so that later stages need not look at every image, their manifest with checksums, the rest of their recipe
-and their model's lineage; a picture of the real instances beside synthetic ones.
+In: a fine-tuned model, the captions of the base corpus, and the plan of the label sets that the mixes need. Out: PNGs;
+in a folder of their own, so that later stages need not look at every image, their manifest with checksums, the rest of
+their recipe and their model's lineage; a picture of the real instances beside synthetic ones.
 """
 
 import shutil
@@ -15,6 +15,7 @@ from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 
 from raremix.data import captions, images
 from raremix.data.checksums import Checksums, read_checksums
+from raremix.data.label_sets import in_order, label_sets, read_plan
 from raremix.data.lineage import FILE as LINEAGE
 from raremix.data.lineage import read_lineage
 from raremix.data.manifest import SYNTHETIC, read_manifest, write_csv
@@ -61,10 +62,10 @@ def synthesize(
     """Sample pairs of images that share seed and caption: one with the finding's token, one without."""
     rows, listed = read_manifest(manifest), read_checksums(checksums)
     name = f"{finding}-{shots}-{trial}"
-    needed = _needed(splits, shots, trial, finding)
-    plan = _plan(synthesize, name, finding, trial, needed, rows, metadata, splits)
+    sets = read_plan(splits / "plan.csv", shots, trial, finding)
+    plan = _plan(synthesize, name, finding, trial, sets, rows, metadata, splits)
     made = tuned.load_tuned(pipeline, model, captions.token(finding)).to(device())
-    inputs = [needed, manifest, metadata, splits / "corpus.csv", checksums, pipeline, model]
+    inputs = [sets.to_csv(), manifest, metadata, splits / "corpus.csv", checksums, pipeline, model]
     checkpoint = Checkpoint("synthesize", name, synthesize, *inputs)
     edited = list(rows.set_index("image_id").loc[plan["original"], "file"])
     originals = images.load(edited, listed) if synthesize.strength < 1 else None
@@ -99,17 +100,12 @@ def _tell(plan: pd.DataFrame, synthesize: Synthesize, instances: "pd.Series[str]
     plan["sha256"] = [sha256(Path(file)) for file in plan["file"]]
 
 
-def _needed(splits: Path, shots: int, trial: int, finding: str) -> int:
-    needed = pd.read_csv(splits / "needed.csv").set_index(["shots", "trial", "finding"])["positives"]
-    return int(needed.loc[(shots, trial, finding)])
-
-
 def _plan(
     synthesize: Synthesize,
     name: str,
     finding: str,
     trial: int,
-    needed: int,
+    sets: pd.DataFrame,
     rows: pd.DataFrame,
     metadata: Path,
     splits: Path,
@@ -118,11 +114,15 @@ def _plan(
     columns = findings_of(rows)
     labels = rows.set_index("image_id")[columns]
     described = captions.describe(metadata, splits / "corpus.csv")
-    corpus = captions.corpus_ids(splits / "corpus.csv")
+    corpus = labels.loc[captions.corpus_ids(splits / "corpus.csv")]
+    having = {name: list(of.index) for name, of in corpus.groupby(label_sets(corpus, columns))}
+    count = max(int(sets["images"].sum()), synthesize.least)
+    order = in_order(sets, count, generator("label_sets", finding, trial))
     plan = []
     for kind in ("pos", "neg"):
-        for index in range(max(needed, synthesize.least)):
-            model_of = corpus[generator("caption", finding, trial, index).integers(len(corpus))]
+        for index, label_set in enumerate(order):
+            originals = having[label_set]
+            model_of = originals[generator("caption", finding, trial, index).integers(len(originals))]
             others = labels.loc[model_of].to_dict() | {finding: 0}
             carried = others | {finding: int(kind == "pos")}
             prompt, without = (

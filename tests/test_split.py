@@ -165,17 +165,33 @@ def stage(tmp_path):
     return _stage
 
 
-def test_stage_writes_trials_corpus_and_what_is_needed(stage):
+def test_stage_writes_trials_corpus_and_what_is_planned(stage):
     out = stage()
-    assert sorted(path.name for path in out.iterdir()) == ["corpus.csv", "needed.csv", "trial0.csv", "trial1.csv"]
+    assert sorted(path.name for path in out.iterdir()) == ["corpus.csv", "plan.csv", "trial0.csv", "trial1.csv"]
     trial = read_trial(out / "trial1.csv")
     real = make().loc[trains(trial, 2), TASK].sum()
-    needed = pd.read_csv(out / "needed.csv").set_index(["shots", "trial", "finding"])["positives"]
-    assert needed[(2, 1)].to_dict() == (real.max() - real).to_dict()
-    assert needed[(2, 1, "nodule")] == real.max() - 2
+    plan = pd.read_csv(out / "plan.csv", keep_default_na=False)
+    assert list(plan.columns) == ["shots", "trial", "finding", "label_set", "share", "images"]
+    images = plan.groupby(["shots", "trial", "finding"])["images"].sum()
+    assert images[(2, 1)].to_dict() == (real.max() - real).to_dict()
+    assert images[(2, 1, "nodule")] == real.max() - 2
+    free = make().set_index("image_id").loc[pd.read_csv(out / "corpus.csv")["image_id"]]
+    assert set(plan["label_set"]) == {"bone" if marked else "" for marked in free["bone"]}
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     stage()
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_stage_tells_what_the_plan_leaves(stage):
+    out = stage()
+    table = pd.read_csv(out.parent / "metrics" / "imbalance.csv").set_index(["shots", "trial", "finding"])
+    assert list(table.columns) == ["target", "real", "planned", "left"]
+    assert table.index.get_level_values("finding").tolist() == [*TASK, "bone"] * 4
+    real = make().loc[trains(read_trial(out / "trial0.csv"), 4), [*TASK, "bone"]].sum()
+    assert table.loc[(4, 0), "real"].to_dict() == real.to_dict()
+    assert set(table.loc[(4, 0), "target"].loc[TASK]) == {real[TASK].max()}
+    assert not table.loc[(4, 0), "left"].loc[TASK].any()
+    assert (table["target"] - table["real"] - table["planned"] == table["left"]).all()
 
 
 @pytest.mark.parametrize(
