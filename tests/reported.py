@@ -102,6 +102,9 @@ def materials(folder: Path) -> None:
         for finding in ("all", "atelectasis", *FINDINGS)
     ]
     write(folder, "split/counts.csv", [["trial", "part", "finding", "images"], *counts])
+    header = "shots trial finding target real planned left".split()
+    planned = [[10, k, name, 60, 10, 50 - 2 * k, 2 * k] for k in (0, 1) for name in [*FINDINGS, "atelectasis"]]
+    write(folder, "split/imbalance.csv", [header, *planned])
     balance = [
         [10, trial, arm, finding, 5, 50 + trial, 0.1] for trial in (0, 1) for arm in ARMS for finding in FINDINGS
     ]

@@ -225,6 +225,15 @@ def test_the_mixes_are_means_over_trials(run):
     assert table(section, "Balance")[1] == ["vanilla", "cardiomegaly", "5", "50.5", "0.100"]
 
 
+def test_what_the_label_sets_leave_is_folded(run):
+    (fold,) = (one for one in blocks(mix(run), Fold) if one.title == "What the label sets leave")
+    rows = table(fold, "Images with each finding")
+    assert rows[0] == ["finding", "target", "real", "planned", "left"]
+    assert rows[3] == ["atelectasis", "60", "10", "49", "1 (0 to 2)"]
+    (run.metrics / "split" / "imbalance.csv").unlink()
+    assert len(blocks(mix(run), Fold)) == 1
+
+
 def test_audits_have_ranges_over_trials_and_no_attributes_where_none_were_read(run):
     section = audits(run)
     rows = table(section, "judge")

@@ -4,7 +4,7 @@ import pandas as pd
 
 from raremix.report import charts
 from raremix.report.blocks import Chart, Fold, Picture, Section, Side, Table, Text
-from raremix.report.cells import Cell, count, word, words
+from raremix.report.cells import Cell, count, reach, word, words
 from raremix.report.inputs import Inputs
 from raremix.report.pictures import picture
 from raremix.report.tables import figure, groups, plain, spoken, tabulate, values, whole
@@ -13,6 +13,11 @@ HIDDEN = "Radiographs are left out: they are, or were made from, those of real p
 ROWS = (
     "Above: the real images a model was fine-tuned on, repeated where they are few. In the middle: synthetic ones with "
     "the finding. Below: the same seeds and captions without it."
+)
+LEFT = (
+    "Synthetic images carry other findings as often as the real images of their finding do, as far as images of the "
+    "base model's corpus have such label sets. Left: what the target lacks, below 0 where there is more; the mean over "
+    "trials and its range."
 )
 PARTS = ("train", "validation", "test", "held_back", "reserve")
 
@@ -74,7 +79,27 @@ def mix(inputs: Inputs) -> Section:
     }
     figures = tabulate(f"Balance of the mixes, {inputs.shots} shots, mean over trials", means, columns)
     note = "Positives of each finding in the arms' training sets as they are drawn, repeats counted."
-    return Section("The mixes", [Text(note), Side(plots), Fold("The figures as a table", [figures])])
+    folds = [Fold("The figures as a table", [figures]), *_left(inputs)]
+    return Section("The mixes", [Text(note), Side(plots), *folds])
+
+
+def _left(inputs: Inputs) -> list[Fold]:
+    """What the plan of label sets could not reach."""
+    table = inputs.at_shots("split/imbalance.csv")
+    if table.empty:
+        return []
+    of = table.groupby("finding", sort=False)
+    left = of["left"].agg(list).to_dict()
+    columns = {
+        "finding": spoken("finding"),
+        "target": whole("target"),
+        "real": whole("real"),
+        "planned": whole("planned"),
+        "left": lambda row: reach(left[row["finding"]], 0),
+    }
+    means = of[["target", "real", "planned"]].mean().reset_index()
+    title = f"Images with each finding in dreambooth_mix, {inputs.shots} shots, mean over trials"
+    return [Fold("What the label sets leave", [Text(LEFT), tabulate(title, means, columns)])]
 
 
 def _grids(inputs: Inputs, trial: int) -> list[Picture]:
