@@ -18,7 +18,7 @@ from raremix.data.label_sets import label_sets
 from raremix.runtime.errors import UserError
 
 PSEUDO_COUNT = 4  # images that the prevalence counts for, beside the carriers of a finding
-MOST = 0.02  # of a checkpoint's images that start from the same original
+MOST = 0.02  # of a checkpoint's images, for each original that a label set has
 STEEPEST = 20.0  # nats of relative entropy that a marginal nearer by 1 is worth
 SECONDS = 60.0  # that the solver may take
 
