@@ -37,7 +37,7 @@ def test_every_stage_of_the_pipeline_is_held():
     assert names == set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 
 
-@pytest.mark.parametrize("profile", [".", "profiles/smoke", "profiles/nih", "profiles/vindr"])
+@pytest.mark.parametrize("profile", [".", "profiles/smoke", "profiles/nih", "profiles/phantom-full", "profiles/vindr"])
 def test_the_committed_params_pass(profile, monkeypatch):
     monkeypatch.chdir(ROOT / profile)
     check(read_params(FILE), STAGES, FILE)

@@ -98,7 +98,7 @@ def test_patients_are_in_the_page_only_if_params_say_so(layout, tmp_path):
     assert "data:image" in build(tmp_path, report=json.dumps({"show_patients": True}))
 
 
-@pytest.mark.parametrize("profile", [".", "profiles/smoke", "profiles/nih", "profiles/vindr"])
+@pytest.mark.parametrize("profile", [".", "profiles/smoke", "profiles/nih", "profiles/phantom-full", "profiles/vindr"])
 def test_a_profile_hides_patients(profile):
     assert read_params(ROOT / profile / "params.yaml")["report"] == {"show_patients": False}
     assert Report(show_patients=False)
