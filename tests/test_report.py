@@ -19,7 +19,7 @@ from raremix.report.materials import HIDDEN, mix, samples, split
 from raremix.report.page import SECTIONS
 from raremix.report.pictures import WIDEST, picture
 from raremix.report.provenance import provenance
-from raremix.report.result import answer, arms, differences, more_shots
+from raremix.report.result import answer, arms, differences, more_shots, ratios
 
 
 @pytest.fixture
@@ -181,6 +181,18 @@ def test_without_a_baseline_nothing_is_tested(run):
     path = run.metrics / "compare" / "tests.csv"
     path.write_text(path.read_text().splitlines()[0] + "\n")
     assert not [one for one in blocks(decisions(run), Table) if "trial" in one.caption and "Two" in one.caption]
+
+
+def test_the_curve_over_ratios_is_there_when_there_is_one(run):
+    assert ratios(run) is None
+    path = run.metrics / "compare" / "summary.json"
+    found = json.loads(path.read_text())
+    one = {"minority": {"ap": {"mean": 0.3, "sd": 0.1, "n": 2}, "auroc": {"mean": 0.8, "sd": None, "n": 1}}}
+    path.write_text(json.dumps({"10": found["10"] | {"ratio_10": one, "ratio_2": one}}))
+    section = ratios(run)
+    assert [[row["ratio"] for row in values(chart)] for chart in blocks(section, Chart)] == [[2, 10]] * 2
+    path.write_text(json.dumps({"10": found["10"] | {"ratio_10": one}}))
+    assert ratios(run) is None, "one ratio is no curve"
 
 
 def test_shots_are_compared_where_there_are_several(run):

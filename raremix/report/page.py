@@ -37,6 +37,7 @@ SECTIONS: tuple[Builder, ...] = (
     result.arms,
     result.differences,
     result.more_shots,
+    result.ratios,
     curves,
     decisions,
     samples,

@@ -14,6 +14,8 @@ from raremix.report.tables import Column, figure, in_order, plain, ranged, tabul
 SEEN = "smallest difference that would show"
 METRICS = {"ap": "Average precision", "auroc": "AUROC"}  # these first, by these names
 FAMILIES = {"minority": "minority findings", "majority": "majority findings", "macro": "all findings"}
+SHOTS = ("shots", "real images a finding")
+RATIO, RATIO_ARM = "ratio_", "dreambooth_mix"  # the arms ratio_1, ratio_2 ... are this one with fewer images
 FIXED = (
     "This is the primary result, fixed before the test images were looked at; every other comparison on this page is "
     "exploratory. Test images, weighted to natural prevalence; intervals count images, and trials where there are "
@@ -106,7 +108,7 @@ def more_shots(inputs: Inputs) -> Section | None:
     table = pd.DataFrame(rows).sort_values(["arm", "shots"], kind="stable")
     named = answering(inputs, values(table, "arm"))
     plots = [
-        _over_shots(table[(table["metric"] == metric) & table["arm"].isin(named)], metric, named) for metric in METRICS
+        _over(table[(table["metric"] == metric) & table["arm"].isin(named)], metric, SHOTS, named) for metric in METRICS
     ]
     figures = tabulate(
         "Minority findings, mean ± SD over trials",
@@ -120,6 +122,30 @@ def more_shots(inputs: Inputs) -> Section | None:
     )
     note, keys = Text("Bars are ± SD over trials."), Legend(charts.point_keys(named))
     return Section("More shots", [note, keys, Side(plots), Fold("Every arm as a table", [figures])])
+
+
+def ratios(inputs: Inputs) -> Section | None:
+    """The minority findings over how many synthetic images a real one gets; nothing where no ratio was studied."""
+    found = inputs.figures("compare/summary.json").get(str(inputs.shots), {})
+    rows = [
+        {"ratio": int(arm.removeprefix(RATIO)), "metric": metric, "arm": RATIO_ARM, **by_family["minority"][metric]}
+        for arm, by_family in found.items()
+        for metric in METRICS
+        if arm.startswith(RATIO) and by_family.get("minority", {}).get(metric)
+    ]
+    if len(rows) < 2 * len(METRICS):
+        return None
+    table = pd.DataFrame(rows).sort_values("ratio", kind="stable")
+    along = ("ratio", "synthetic images for a real one")
+    plots = [_over(table[table["metric"] == metric], metric, along, [RATIO_ARM]) for metric in METRICS]
+    columns = {
+        "ratio": whole("ratio"),
+        "metric": lambda row: word(_named(row["metric"])),
+        "mean ± SD": lambda row: spread(row["mean"], row["sd"]),
+    }
+    figures = tabulate("Minority findings by ratio, mean ± SD over trials", table, columns)
+    note = Text("Of each finding at most so many, until the findings are even. Bars are ± SD over trials.")
+    return Section("Synthetic for real", [note, Side(plots), Fold("The curve as a table", [figures])])
 
 
 def answering(inputs: Inputs, there: Sequence[str]) -> list[str]:
@@ -156,13 +182,13 @@ def _seen(table: pd.DataFrame) -> dict[str, Column]:
     return {SEEN: figure("detectable")} if "detectable" in table else {}
 
 
-def _over_shots(table: pd.DataFrame, metric: str, named: Sequence[str]) -> Chart:
+def _over(table: pd.DataFrame, metric: str, along: tuple[str, str], named: Sequence[str]) -> Chart:
     deviation = table["sd"].astype(float).fillna(0)
     drawn = table.assign(value=table["mean"], low=table["mean"] - deviation, high=table["mean"] + deviation)
     return Chart(
         f"{_named(metric)}, minority findings",
-        f"{_named(metric)} of {', '.join(named)} over the number of shots. The figures are in the table below.",
-        charts.trend(drawn, ("shots", "real images a finding"), _named(metric), ("arm", named)),
+        f"{_named(metric)} of {', '.join(named)} over {along[1]}. The figures are in the table below.",
+        charts.trend(drawn, along, _named(metric), ("arm", named)),
     )
 
 
