@@ -1,8 +1,8 @@
 """The training sets of all arms, shots and trials.
 
-In: data/manifest.csv, data/images.sha256, data/splits, data/synthetic (every checkpoint's images; needed by the
-dreambooth arms), data/roundtrip (needed by the arm of that name).
-Out: data/mix/<arm>-<shots>-<trial>.csv, and the checksums of its images; metrics/mix/balance.csv.
+In: data/manifest.csv, data/images.sha256, data/splits; for the dreambooth arms data/synthetic (every checkpoint's images)
+and data/screened (which of these are copies, and are left out with their pairs); data/roundtrip for the arm of that
+name. Out: data/mix/<arm>-<shots>-<trial>.csv, and the checksums of its images; metrics/mix/balance.csv.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from raremix.data import mix as room
 from raremix.data.checksums import read_checksums, write_checksums
 from raremix.data.findings import known
 from raremix.data.manifest import findings, read_manifest, write_csv
-from raremix.data.synthetic import check_folders, read_pool
+from raremix.data.synthetic import check_folders, read_pool, without_copies
 from raremix.data.trial import read_trial, training_rows
 from stages.cli import run
 from stages.sections import Study
@@ -37,6 +37,7 @@ def mix(
     splits: Path,
     checksums: Path,
     synthetic: Path,
+    screened: Path,
     roundtrip: Path,
     out: Path,
     metrics: Path,
@@ -57,6 +58,7 @@ def mix(
             real = training_rows(frame, divided, shots)[["image_id", "file", *task]]
             again = real.drop(columns="file").merge(rebuilt, on="image_id")
             pool = read_pool(synthetic, task, findings(frame), shots, trial, set(real["image_id"])) if generated else {}
+            pool = without_copies(pool, screened / f"copies-{shots}-{trial}.csv") if generated else pool
             listed = of_real | _digests([again, *pool.values()])
             draw = room.Draw(real, task, pool, extra, again, mix.synthetic_share, shots, trial)
             for arm in study.arms:

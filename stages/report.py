@@ -1,6 +1,7 @@
 """The run as one page: report/index.html, which needs neither network nor repository.
 
-In: all metrics, the pictures of samples beside real images, the params, the lists of the run's images. Out: the page.
+In: all metrics, the pictures of samples beside real images and of those nearest to training, the params, the lists of
+the run's images. Out: the page.
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ def report(
     checksums: Path,
     metrics: Path,
     samples: Path,
+    screen: Path,
     out: Path,
 ) -> None:
     """Write the page of a run."""
@@ -35,6 +37,7 @@ def report(
         params=read_params(parameters),
         metrics=metrics,
         samples=samples,
+        screen=screen,
         lists={"manifest": manifest, "list of images": checksums},
         shown=report.show_patients or data.layout == "phantom",
     )

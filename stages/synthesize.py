@@ -7,11 +7,12 @@ their recipe and their model's lineage; a picture of the real instances beside s
 
 import shutil
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from jsonargparse.typing import ClosedUnitInterval, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveInt
 
 from raremix.data import captions, images
 from raremix.data.checksums import Checksums, read_checksums
@@ -36,6 +37,7 @@ class Synthesize:
     """How images are sampled."""
 
     least: PositiveInt  # images of each finding, where the mixes need fewer
+    spare: NonNegativeFloat  # share of images drawn beyond those, since copies of training images are left out
     strength: ClosedUnitInterval  # 1 starts from pure noise, less from a noised radiograph of the base model's corpus
     negative_prompt: Literal["empty", "without_finding"]  # what guidance leads away from
     sampling: Sampling
@@ -100,6 +102,12 @@ def _tell(plan: pd.DataFrame, synthesize: Synthesize, instances: "pd.Series[str]
     plan["sha256"] = [sha256(Path(file)) for file in plan["file"]]
 
 
+def _count(synthesize: Synthesize, needed: int) -> int:
+    """Pairs to draw: as many as the mixes need, and the spare ones."""
+    asked = max(needed, synthesize.least)
+    return asked + ceil(asked * synthesize.spare)
+
+
 def _plan(
     synthesize: Synthesize,
     name: str,
@@ -116,7 +124,7 @@ def _plan(
     described = captions.describe(metadata, splits / "corpus.csv")
     corpus = labels.loc[captions.corpus_ids(splits / "corpus.csv")]
     having = {name: list(of.index) for name, of in corpus.groupby(label_sets(corpus, columns))}
-    count = max(int(sets["images"].sum()), synthesize.least)
+    count = _count(synthesize, int(sets["images"].sum()))
     order = in_order(sets, count, generator("label_sets", finding, trial))
     plan = []
     for kind in ("pos", "neg"):

@@ -20,6 +20,7 @@ def inputs(folder: Path, layout: str = "phantom", show: bool = False, shots: int
         params=params(layout, shots),
         metrics=folder / "metrics",
         samples=folder / "results" / "synthesize",
+        screen=folder / "results" / "screen",
         lists={"manifest": folder / "manifest.csv"},
         shown=show or layout == "phantom",
     )
@@ -137,10 +138,10 @@ def fidelity(folder: Path) -> None:
     header = "shots trial finding images copies least_feature_distance least_pixel_distance".split()
     header += ["feature_threshold", "pixel_threshold", "false_alarms"]
     found = [[10, trial, name, 30, trial, 0.4, 0.6, 0.5, 0.5, 0.01] for trial in (0, 1) for name in FINDINGS]
-    write(folder, "fidelity/memorisation.csv", [header, *found])
+    write(folder, "screen/memorisation.csv", [header, *found])
     added = [[10, t, arm, 9, 0.6 + t / 10, k / 2] for t in (0, 1) for k, arm in enumerate(["oversample", "shuffled"])]
     write(folder, "fidelity/added.csv", ["shots trial arm added gap diversity".split(), *added])
-    save(folder / "metrics" / "fidelity" / "nearest.png", 3)
+    save(folder / "results" / "screen" / "nearest.png", 3)
 
 
 def diagnosis(folder: Path) -> None:

@@ -34,6 +34,8 @@ def stage(tmp_path):
         folder = tmp_path / "synthetic" / f"{finding}-5-0"
         write_csv(checkpoint(finding, parent=normal), folder / "manifest.csv")
         write_lineage({"corpus": [normal]}, folder)
+    for shots in (4, 5):
+        copied(tmp_path, [], shots)
 
     carriers = real.loc[(trial["part"] == "train") & real[TASK].any(axis=1), ["image_id"]]
     rebuilt = carriers.assign(file="r/" + carriers["image_id"] + ".png", sha256="6" * 64)
@@ -41,12 +43,22 @@ def stage(tmp_path):
 
     def _stage(arms=tuple(ARMS), share=0.5, shots=(5,)):
         study = Study(TASK, ["nodule", "air"], list(arms), list(shots), [0])
+<<<<<<< HEAD
         names = ("manifest.csv", "splits", "images.sha256", "synthetic", "roundtrip", "mix", "metrics")
+=======
+        names = ("manifest.csv", "splits", "images.sha256", "synthetic", "screened", "mix", "metrics")
+>>>>>>> 0aa1c20 (Copies of training images are screened out before any arm sees them)
         mix(study, Mix(share), *(tmp_path / name for name in names))
         return tmp_path
 
     _stage.root, _stage.trial = tmp_path, trial
     return _stage
+
+
+def copied(root, names, shots=5):
+    """What the screen stage says if these images are copies."""
+    table = pd.DataFrame({"image_id": names, "nearest": "i000", "feature_distance": 0.1, "pixel_distance": 0.1})
+    write_csv(table, root / "screened" / f"copies-{shots}-0.csv")
 
 
 def edit(file, image, **values):
@@ -100,6 +112,36 @@ def test_fewer_shots_train_on_fewer_images(stage):
 def test_real_arms_need_no_synthetic_folder(stage):
     root = stage(arms=["vanilla", "oversample", "undersample"], shots=[4])
     assert len(list((root / "mix").glob("*.csv"))) == 3
+
+
+def test_a_copy_and_its_pair_are_in_no_arm_s_training_set(stage):
+    def used(root):
+        return {arm: set(pd.read_csv(root / "mix" / f"{arm}-5-0.csv")["image_id"]) for arm in ARMS}
+
+    gone = {f"{pair}-{kind}" for pair in ("air-5-0-00001", "nodule-5-0-00002") for kind in ("pos", "neg")}
+    before = used(stage())
+    assert gone <= before["dreambooth_balanced"]
+    copied(stage.root, ["air-5-0-00001-pos", "nodule-5-0-00002-neg"])
+    after = used(stage())
+    assert not any(gone & names for names in after.values())
+    assert after["dreambooth_balanced"] == before["dreambooth_balanced"] - gone
+    assert len(after["dreambooth_mix"]) == len(before["dreambooth_mix"]), "spare images take their places"
+    assert after["vanilla"] == before["vanilla"]
+
+
+def test_copies_that_leave_too_few_images_are_told(stage):
+    copied(stage.root, [f"air-5-0-{index:05d}-pos" for index in range(16)])
+    with pytest.raises(UserError, match=r"44 synthetic images of 'air', 45 needed; .* raise synthesize\.spare"):
+        stage()
+
+
+def test_a_list_of_copies_that_is_of_another_run_or_missing_is_named(stage):
+    copied(stage.root, ["air-5-0-99999-pos"])
+    with pytest.raises(UserError, match=r"copies-5-0\.csv: 'air-5-0-99999-pos' is no synthetic image .*repro screen"):
+        stage()
+    (stage.root / "screened" / "copies-5-0.csv").unlink()
+    with pytest.raises(UserError, match=r"copies-5-0\.csv: missing; run `dvc repro screen`"):
+        stage()
 
 
 @pytest.mark.parametrize("parent", ["validation", "unknown", "later_shot"])

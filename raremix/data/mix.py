@@ -213,7 +213,7 @@ def _enough(rows: pd.DataFrame, least: int, finding: str, draw: Draw) -> None:
     if len(rows) < least:
         raise UserError(
             f"data/synthetic/{finding}-{draw.shots}-{draw.trial}: {len(rows)} synthetic images of '{finding}', "
-            f"{least} needed; run `dvc repro synthesize`"
+            f"{least} needed; run `dvc repro synthesize`, and if too many are copies, raise synthesize.spare"
         )
 
 

@@ -1,4 +1,7 @@
-"""The synthetic images of a checkpoint, and the check that each descends from training images only."""
+"""The synthetic images of checkpoints: the check that each descends from training images only, and that none is a copy.
+
+A checkpoint is the fine-tuned model of one finding at some shots in a trial.
+"""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -49,6 +52,39 @@ def read_pool(
         _check_kinds(frame, file, finding, task)
         pool[finding] = frame
     return pool
+
+
+def read_drawn(root: Path, task: Sequence[str], findings: Sequence[str], shots: int, trial: int) -> pd.DataFrame:
+    """All that the checkpoints of the ``task``'s findings drew, with their ``checkpoint``, a finding; lineage unread.
+
+    Raises:
+        UserError: as ``read_synthetic``.
+    """
+    tables = [
+        read_synthetic(root / f"{finding}-{shots}-{trial}" / "manifest.csv", findings).assign(checkpoint=finding)
+        for finding in task
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def without_copies(pool: Pool, file: Path) -> dict[str, pd.DataFrame]:
+    """The ``pool`` without the copies that ``file`` of the screen stage lists, and without the images paired with them.
+
+    Raises:
+        UserError: ``file`` is missing, or names an image that is not in the ``pool``.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: missing; run `dvc repro screen`")
+    copies = set(pd.read_csv(file, dtype=str, keep_default_na=False)["image_id"])
+    if strangers := sorted(copies - {image for rows in pool.values() for image in rows["image_id"]}):
+        raise UserError(f"{file}: '{strangers[0]}' is no synthetic image of these checkpoints; run `dvc repro screen`")
+    pairs = {_pair(image) for image in copies}
+    return {finding: rows[~rows["image_id"].map(_pair).isin(pairs)] for finding, rows in pool.items()}
+
+
+def _pair(image: str) -> str:
+    """What the two images of a pair have in common."""
+    return image.removesuffix(POSITIVE).removesuffix(NEGATIVE)
 
 
 def positives(frame: pd.DataFrame) -> pd.DataFrame:

@@ -26,7 +26,8 @@ NOTE = (
 )
 COPIES = (
     "A copy is a synthetic image nearer to a training image, in relation to the next fifty, than hardly any real image "
-    "is that no model has seen. Of ordinary images the share in the last column passes for copies by chance."
+    "is that no model has seen. Of ordinary images the share in the last column passes for copies by chance. No arm "
+    "trains on a copy, nor on the other image of its pair."
 )
 ADDED = (
     "Gap: AUC with which the images that an arm adds can be told from real ones with the same finding, 0.5 is perfect. "
@@ -35,7 +36,7 @@ ADDED = (
 
 
 def fidelity(inputs: Inputs) -> Section:
-    """The tables of the fidelity stage, and the images nearest to training."""
+    """The tables of the fidelity and screen stages, and the images nearest to training."""
     measured = inputs.at_shots("fidelity/fidelity.csv")
     if measured.empty:
         return Section(TITLE, [Text("Not in this run: no metrics/fidelity/fidelity.csv.")])
@@ -59,7 +60,7 @@ def _measured(table: pd.DataFrame) -> Table:
 
 
 def _copies(inputs: Inputs) -> Part | None:
-    table = inputs.at_shots("fidelity/memorisation.csv")
+    table = inputs.at_shots("screen/memorisation.csv")
     if table.empty:
         return None
     columns = {
@@ -80,7 +81,7 @@ def _copies(inputs: Inputs) -> Part | None:
 
 
 def _nearest(inputs: Inputs) -> list[Picture | Text]:
-    path = inputs.metrics / "fidelity" / "nearest.png"
+    path = inputs.screen / "nearest.png"
     if not path.is_file():
         return []
     if not inputs.shown:

@@ -1,0 +1,114 @@
+"""Which synthetic images are copies, and whether anything that trains is also tested; before any arm sees them.
+
+In: real images, all synthetic images, the backbone (it extracts the features). Out: copies-<shots>-<trial>.csv (the
+copies of training images, which mix leaves out with their pairs), memorisation.csv, nearest.png. Of validation and test
+only the pixels are held against what trains, and a near-duplicate there stops the run.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jsonargparse.typing import OpenUnitInterval, PositiveInt
+
+from raremix.classifier.model import from_backbone
+from raremix.classifier.predict import features
+from raremix.data import images
+from raremix.data.checksums import read_checksums
+from raremix.data.leaks import check_leaks
+from raremix.data.manifest import findings as findings_of
+from raremix.data.manifest import read_manifest, write_csv
+from raremix.data.synthetic import read_drawn
+from raremix.data.trial import read_trial, training_rows
+from raremix.evaluation.gallery import Gallery, look
+from raremix.evaluation.memorisation import Memorised, Seen, memorised, worst_pairs
+from raremix.evaluation.population import natural_and_test
+from raremix.runtime.device import Precision
+from raremix.runtime.progress import track
+from stages.cli import run
+from stages.sections import Study
+
+UNSEEN = ["validation", "held_back"]  # no generator and no classifier has learned from these
+
+
+@dataclass(frozen=True)
+class Screen:
+    """How copies are told from ordinary synthetic images."""
+
+    model: str  # extracts the features: a torchvision classifier, the backbone's
+    precision: Precision
+    false_alarms: OpenUnitInterval  # share of ordinary images that may pass for copies
+    shown: PositiveInt  # synthetic images beside the training images that are nearest to them
+
+
+def screen(
+    study: Study,
+    screen: Screen,
+    manifest: Path,
+    splits: Path,
+    checksums: Path,
+    synthetic: Path,
+    weights: Path,
+    out: Path,
+    metrics: Path,
+    pictures: Path,
+) -> None:
+    """Look for leaks and for copies among the synthetic images of every shots and trial."""
+    rows, listed = read_manifest(manifest), read_checksums(checksums)
+    extractor = from_backbone(screen.model, len(study.findings), weights, "screen")
+    extract = partial(features, extractor, precision=screen.precision)
+    natural, test = natural_and_test(rows, splits, study.trials, study.findings)
+    tested = images.load(list(test["file"]), listed)
+    everything = look(natural, listed, extract)
+    counts = []
+    pairs = [(shots, trial) for shots in study.shots for trial in study.trials]
+    for shots, trial in track(pairs, "screen", len(pairs)):
+        divided = read_trial(splits / f"trial{trial}.csv")
+        made = read_drawn(synthetic, study.findings, findings_of(rows), shots, trial)
+        drawn = look(made, dict(zip(made["file"], made["sha256"], strict=True)), extract)
+        training = everything.of(list(training_rows(rows, divided, shots)["image_id"]))
+        validation, unseen = (
+            everything.of(list(divided["image_id"][divided["part"].isin(parts)])) for parts in (["validation"], UNSEEN)
+        )
+        judged = np.concatenate([validation.pixels, tested]), [*validation.rows.index, *test["image_id"]]
+        learned = np.concatenate([training.pixels, drawn.pixels]), [*training.rows.index, *drawn.rows.index]
+        check_leaks(*learned, *judged)
+        found = memorised(_seen(drawn), _seen(training), _seen(unseen), screen.false_alarms)
+        copies = found.synthetic[found.synthetic["copy"]].drop(columns="copy")
+        write_csv(copies, out / f"copies-{shots}-{trial}.csv", "%.5g")
+        counts.append(_counts(found, drawn, shots, trial))
+        if (shots, trial) == pairs[0]:
+            pictures.mkdir(parents=True, exist_ok=True)
+            images.save(worst_pairs(found, _seen(drawn), _seen(training), screen.shown), pictures / "nearest.png")
+    write_csv(pd.concat(counts), metrics / "memorisation.csv", "%.5g")
+
+
+def _seen(gallery: Gallery) -> Seen:
+    return Seen(list(gallery.rows.index), gallery.pixels, gallery.features)
+
+
+def _counts(found: Memorised, drawn: Gallery, shots: int, trial: int) -> pd.DataFrame:
+    """A row a checkpoint: images, how many count as copies, the least distances, the thresholds."""
+    table = found.synthetic.assign(finding=drawn.rows["checkpoint"].to_numpy())
+    rows = [
+        {
+            "shots": shots,
+            "trial": trial,
+            "finding": finding,
+            "images": len(of),
+            "copies": int(of["copy"].sum()),
+            "least_feature_distance": of["feature_distance"].min(),
+            "least_pixel_distance": of["pixel_distance"].min(),
+            "feature_threshold": found.thresholds["feature"],
+            "pixel_threshold": found.thresholds["pixel"],
+            "false_alarms": found.rate,
+        }
+        for finding, of in table.groupby("finding", sort=False)
+    ]
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    run(screen)

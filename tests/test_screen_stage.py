@@ -1,0 +1,66 @@
+"""The screen stage: copies counted, named and shown, leaks refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawn import MODEL, SIDE, STUDY, build_study
+
+from raremix.data import images
+from raremix.runtime.errors import UserError
+from stages.screen import Screen, screen
+
+ASKED = Screen(MODEL, "float32", 0.04, 4)
+
+
+def call(root, asked=ASKED):
+    names = ("manifest.csv", "splits", "images.sha256", "synthetic", "backbone.safetensors")
+    screen(STUDY, asked, *(root / name for name in (*names, "screened", "metrics", "pictures")))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    root = tmp_path_factory.mktemp("done")
+    build_study(root, planted="air3")
+    call(root)
+    return root
+
+
+def test_the_planted_copy_is_counted_and_shown_first(done):
+    table = pd.read_csv(done / "metrics" / "memorisation.csv").set_index("finding")
+    assert (table["shots"].eq(5) & table["trial"].eq(0)).all()
+    assert table["images"].tolist() == [30, 30]
+    assert table["copies"].tolist() == [0, 1]
+    assert table.loc["air", "least_pixel_distance"] < 0.01 < table.loc["nodule", "least_pixel_distance"]
+    left, right = np.hsplit(np.asarray(images.Image.open(done / "pictures" / "nearest.png"))[:SIDE, : 2 * SIDE], 2)
+    assert (left == right).all()
+
+
+def test_the_planted_copy_is_named_with_its_original_and_no_other_image_is(done):
+    table = pd.read_csv(done / "screened" / "copies-5-0.csv")
+    assert list(table.columns) == ["image_id", "nearest", "feature_distance", "pixel_distance"]
+    assert table[["image_id", "nearest"]].to_numpy().tolist() == [["air3", "i000"]]
+    assert table["pixel_distance"].item() < 0.01
+
+
+def test_where_nothing_is_copied_the_list_has_a_header_alone(tmp_path):
+    build_study(tmp_path)
+    call(tmp_path)
+    assert (
+        tmp_path / "screened" / "copies-5-0.csv"
+    ).read_text() == "image_id,nearest,feature_distance,pixel_distance\n"
+    assert pd.read_csv(tmp_path / "metrics" / "memorisation.csv")["copies"].tolist() == [0, 0]
+
+
+def test_a_test_image_that_trains_stops_the_run(tmp_path):
+    build_study(tmp_path, leaked=True)
+    with pytest.raises(UserError, match="'i000', which trains, and 'i129' of validation or test are nearly the same"):
+        call(tmp_path)
+    assert not any((tmp_path / name).exists() for name in ("screened", "metrics", "pictures"))
+
+
+def test_too_few_held_out_images_can_not_calibrate(tmp_path):
+    build_study(tmp_path)
+    with pytest.raises(UserError, match=r"50 held-out images can't calibrate 0\.01 false alarms"):
+        call(tmp_path, replace(ASKED, false_alarms=0.01))
