@@ -1,8 +1,8 @@
 """Audits of the autoencoder, the base model and the synthetic images; nothing of test is touched.
 
 In: real images of train and validation, the base model, all synthetic images, the backbone. Out: judge.csv (does the
-autoencoder keep the finding?), findings.csv (is it in the synthetic images?), attributes.csv, probe.csv, and
-DreamBooth's losses.csv.
+autoencoder keep the finding, and how near is it to the image?), findings.csv (is the finding in the synthetic images?),
+attributes.csv, probe.csv, and DreamBooth's losses.csv.
 """
 
 from collections.abc import Collection
@@ -30,6 +30,7 @@ from raremix.data.manifest import read_manifest, read_synthetic, write_csv
 from raremix.data.trial import read_trial
 from raremix.evaluation.audit import explained, judged, real_or_synthetic, told_apart
 from raremix.evaluation.losses import loss_curves
+from raremix.evaluation.reconstruction import likeness, of_findings
 from raremix.generator.base import load
 from raremix.generator.latents import roundtrip
 from raremix.generator.sample import Sampling, draw, plain
@@ -106,12 +107,14 @@ def _judge(audit: Audit, seen: _Seen, findings: list[str], weights: Path, checkp
 def _kept(
     audit: Audit, judge: nn.Module, base: StableDiffusionPipeline, seen: _Seen, findings: list[str]
 ) -> pd.DataFrame:
-    """The judge's AUROC on validation images and on the autoencoder's reconstructions of them."""
+    """The judge's AUROC on validation images and on their reconstructions, and how near these are: PSNR and SSIM."""
     rebuilt = roundtrip(base.vae, seen.validation_pixels, audit.sampling.precision)
     original, reconstructed = (
         probability(judge, pixels, audit.training.precision) for pixels in (seen.validation_pixels, rebuilt)
     )
-    return judged(seen.validation[findings].to_numpy(), original, reconstructed, findings)
+    labels = seen.validation[findings].to_numpy()
+    near = of_findings(labels, likeness(seen.validation_pixels, rebuilt), findings)
+    return judged(labels, original, reconstructed, findings).merge(near, on="finding")
 
 
 def _drawn(

@@ -111,7 +111,8 @@ def materials(folder: Path) -> None:
     ]
     write(folder, "mix/balance.csv", ["shots trial arm finding rows positives prevalence".split(), *balance])
     write(folder, "ingest/summary.json", {"rule": "any", "images": 7200, "patients": 6175, "quarantined": 0})
-    write(folder, "audit/judge.csv", [["finding", "real", "reconstructed"], *([name, 0.9, 0.88] for name in FINDINGS)])
+    judged = [[name, 0.9, 0.88, 38.25, 0.975] for name in [*FINDINGS, "all"]]
+    write(folder, "audit/judge.csv", ["finding real reconstructed psnr ssim".split(), *judged])
     drawn = [[finding, 10, trial, 8, 0.7 + trial / 10, 0.6, 0.9, 0.8] for trial in (0, 1) for finding in FINDINGS]
     write(folder, "audit/findings.csv", ["finding shots trial images auroc others real share".split(), *drawn])
     probe = [[finding, 10, 0, None if finding == "nodule_mass" else 0.9, 0.8] for finding in FINDINGS]

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +26,7 @@ def test_the_judge_is_scored_per_finding_on_both_kinds_of_images():
     table = judged(labels, sharp, blurred, ["nodule_mass", "pneumothorax"]).set_index("finding")
     assert table.loc["nodule_mass"].tolist() == [1.0, 0.5]
     assert table.loc["pneumothorax"].tolist() == [1.0, 1.0]
+    assert table.loc["all"].tolist() == [1.0, 0.75], "the macro mean"
 
 
 def test_scores_that_are_alike_cannot_be_told_apart():
@@ -52,6 +55,25 @@ def test_a_regressor_that_knows_the_view_alone_explains_nothing_within_it():
     assert explained(told, told.to_numpy(), view) == {"all": 1, "within view": 1}
     told[5:] = np.nan
     assert np.isnan(explained(told, np.zeros(40), view)["all"])
+
+
+def test_the_autoencoder_is_judged_by_findings_and_by_pixels(monkeypatch):
+    """Reconstructions that lose every third image, which all have the first finding."""
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 16)).astype(np.uint8)
+    lost = np.where((np.arange(12) % 3 == 0)[:, None, None], 0, pixels).astype(np.uint8)
+    labels = pd.DataFrame({"heart": [1, 0, 0] * 4, "air": [0, 1, 0] * 4})
+    monkeypatch.setattr(audit, "roundtrip", lambda *_: lost)
+    monkeypatch.setattr(audit, "probability", lambda _, images, __: images.reshape(12, -1)[:, :2] / 255)
+    settings = audit.Audit("resnet18", tiny.CLASSIFIER, 8, Sampling(2, 1.0, 4, "float32"))
+    seen = audit._Seen(labels, labels, pixels, pixels)
+    table = audit._kept(settings, nn.Identity(), SimpleNamespace(vae=None), seen, FINDINGS).set_index("finding")
+    assert list(table.columns) == ["real", "reconstructed", "psnr", "ssim"]
+    assert list(table.index) == ["heart", "air", "all"]
+    assert table.loc["heart", "psnr"] < 10
+    assert np.isinf(table.loc["air", "psnr"])
+    assert table.loc["heart", "ssim"] < table.loc["all", "ssim"] < table.loc["air", "ssim"]
+    assert table.loc["heart", "reconstructed"] == 0, "black is the least of all"
+    assert table.loc["all", "reconstructed"] == table.loc[FINDINGS, "reconstructed"].mean()
 
 
 @pytest.fixture

@@ -249,11 +249,19 @@ def test_what_the_label_sets_leave_is_folded(run):
 def test_audits_have_ranges_over_trials_and_no_attributes_where_none_were_read(run):
     section = audits(run)
     rows = table(section, "judge")
-    assert rows[2][:5] == ["nodule mass", "0.900", "0.880", "0.750 (0.700 to 0.800)", "0.60 (0.60 to 0.60)"]
-    assert rows[2][5:] == ["–", "0.80"], "a probe that was not measured, and one trial"  # noqa: RUF001
+    assert rows[2][:5] == ["nodule mass", "0.900", "0.880", "38.2", "0.975"]
+    assert rows[2][5:7] == ["0.750 (0.700 to 0.800)", "0.60 (0.60 to 0.60)"]
+    assert rows[3] == ["all", "0.900", "0.880", "38.2", "0.975", *["–"] * 4]  # noqa: RUF001
+    assert rows[2][7:] == ["–", "0.80"], "a probe that was not measured, and one trial"  # noqa: RUF001
     assert table(section, "R2")[1] == ["exposure index", "all", "0.60", "-2.00"]
     reported.write(run.metrics.parent, "audit/attributes.csv", [["attribute", "scope", "real", "sampled"]])
     assert len(blocks(audits(run), Table)) == 1
+
+
+def test_audits_of_a_run_before_there_were_psnr_and_ssim_have_dashes(run):
+    rows = [["finding", "real", "reconstructed"], ["nodule_mass", 0.9, 0.88]]
+    reported.write(run.metrics.parent, "audit/judge.csv", rows)
+    assert table(audits(run), "judge")[1][:5] == ["nodule mass", "0.900", "0.880", "–", "–"]  # noqa: RUF001
 
 
 def test_the_diagnosis_ranks_what_arrived(run):

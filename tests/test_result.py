@@ -129,7 +129,9 @@ def test_an_undefined_figure_is_a_dash(profile):
 def test_the_audits_are_tables_of_means_and_ranges(profile):
     folder = profile / "metrics" / "audit"
     folder.mkdir()
-    (folder / "judge.csv").write_text("finding,real,reconstructed\nnodule_mass,0.9,0.85\n")
+    (folder / "judge.csv").write_text(
+        "finding,real,reconstructed,psnr,ssim\nnodule_mass,0.9,0.85,38.12,0.98\nall,0.9,0.8,39,1\n"
+    )
     drawn = "finding,shots,trial,images,auroc,others,real,share\n"
     drawn += "nodule_mass,10,0,5,0.7,0.5,0.9,0.78\nnodule_mass,10,1,5,0.8,0.6,0.9,0.88\n"
     (folder / "findings.csv").write_text(drawn)
@@ -140,7 +142,8 @@ def test_the_audits_are_tables_of_means_and_ranges(profile):
     text = (profile / "study.md").read_text()
     assert text.startswith("before\n<!-- audit -->\n")
     assert text.endswith("<!-- /audit -->\nafter\n")
-    assert "| nodule_mass | 0.900 | 0.850 | 0.750 (0.700 to 0.800) | 0.83 | 0.55 | 0.90 | nan |" in text
+    assert "| nodule_mass | 0.900 | 0.850 | 38.1 | 0.980 | 0.750 (0.700 to 0.800) | 0.83 | 0.55 | 0.90 | nan |" in text
+    assert "| all | 0.900 | 0.800 | 39.0 | 1.000 |  |  |  |  |  |\n" in text
     assert "| exposure_index | all | 0.80 | -0.25 |" in text
     assert main(["--pages", "README.md", "study.md", "--check"]) == 0
 

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 def judged(
     labels: NDArray[np.int64], originals: Array, reconstructions: Array, findings: Sequence[str]
 ) -> pd.DataFrame:
-    """AUROC per finding of the judge on real images and on their reconstructions.
+    """AUROC per finding of the judge on real images and on their reconstructions; the row ``all`` has the macro means.
 
     Args:
         labels: ``[images, findings]`` of 0 and 1.
@@ -32,7 +32,9 @@ def judged(
         (finding, roc_auc_score(labels[:, k], originals[:, k]), roc_auc_score(labels[:, k], reconstructions[:, k]))
         for k, finding in enumerate(findings)
     ]
-    return pd.DataFrame(rows, columns=["finding", "real", "reconstructed"])
+    table = pd.DataFrame(rows, columns=["finding", "real", "reconstructed"])
+    macro = {"finding": "all"} | table[["real", "reconstructed"]].mean().to_dict()
+    return pd.concat([table, pd.DataFrame([macro])], ignore_index=True)
 
 
 def told_apart(positives: Array, negatives: Array) -> float:

@@ -9,7 +9,8 @@ from raremix.report.tables import Column, figure, plain, spoken, tabulate
 
 NOTE = (
     "On validation, never test, by a judge trained on all real images of train. Real, reconstructed: its AUROC on "
-    "validation images, and on what the autoencoder leaves of them. Drawn: images prompted with the finding against "
+    "validation images, and on what the autoencoder leaves of them; of all findings the mean. PSNR, SSIM: how near "
+    "that is to the images with the finding, and to all images. Drawn: images prompted with the finding against "
     "their pairs without it, mean and range over trials; others' pairs: the same score in the pairs of the other "
     "findings, which the finding does not explain. Probe: AUC with which the judge's features tell synthetic from "
     "real; 0.5 is perfect."
@@ -22,10 +23,13 @@ def audits(inputs: Inputs) -> Section:
     if judge.empty:
         return Section("Audits", [Text("Not in this run: no metrics/audit/judge.csv.")])
     drawn, probe = inputs.table("audit/findings.csv"), inputs.table("audit/probe.csv")
+    judge = judge.reindex(columns=["finding", "real", "reconstructed", "psnr", "ssim"])  # older runs lack the last two
     columns = {
         "finding": spoken("finding"),
         "real": figure("real"),
         "reconstructed": figure("reconstructed"),
+        "PSNR (dB)": figure("psnr", 1),
+        "SSIM": figure("ssim"),
         "drawn": _over_trials(drawn, "auroc", 3),
         "others' pairs": _over_trials(drawn, "others", 2),
         "probe, with finding": _over_trials(probe, "positives", 2),
