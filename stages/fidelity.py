@@ -2,7 +2,9 @@
 
 In: real images, all synthetic images, the arms' training sets, the backbone (it extracts the features). Out:
 fidelity.csv (KID, precision and recall, density and coverage, MS-SSIM; copies are not left out, as it is about the
-generator), added.csv (each arm's domain gap beside the diversity it adds). Figures are on validation.
+generator), added.csv (each arm's domain gap beside the diversity it adds); gap.png (where the synthetic images of the
+first trial's first arm that has some differ from real ones) and the names and scores of its images, gap.csv. Figures
+are on validation.
 """
 
 from dataclasses import asdict, dataclass
@@ -11,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
+from raremix.classifier.maps import last_maps, pools_maps
 from raremix.classifier.model import from_backbone
 from raremix.classifier.predict import features
 from raremix.data.checksums import read_checksums
@@ -24,6 +28,7 @@ from raremix.evaluation.fidelity import Measuring
 from raremix.evaluation.fidelity import fidelity as measured
 from raremix.evaluation.gallery import Gallery, look
 from raremix.evaluation.gap import gap
+from raremix.evaluation.giveaways import giveaways, picture
 from raremix.evaluation.population import natural_and_test
 from raremix.runtime.device import Precision
 from raremix.runtime.progress import track
@@ -51,6 +56,7 @@ def fidelity(
     mixes: Path,
     weights: Path,
     out: Path,
+    pictures: Path,
 ) -> None:
     """Measure the synthetic images of every shots and trial."""
     rows, listed = read_manifest(manifest), read_checksums(checksums)
@@ -72,6 +78,8 @@ def fidelity(
         }
         for name, table in found.items():
             tables[name].append(_with_key(table, shots, trial))
+        if (shots, trial) == pairs[0]:
+            _show_gap(study, mixes, f"{shots}-{trial}", validation, drawn, extractor, pictures)
     for name, parts in tables.items():
         write_csv(pd.concat(parts), out / f"{name}.csv", "%.5g")
 
@@ -102,7 +110,7 @@ def _added(study: Study, mixes: Path, key: str, validation: Gallery, training: G
     """A row an arm that adds images: ``arm, added, gap, diversity``. Oversampling adds the ones it has again."""
     rows = []
     for arm in study.arms:
-        mixed = pd.read_csv(mixes / f"{arm}-{key}.csv", dtype={"image_id": str})
+        mixed = _mixed(mixes, arm, key)
         invented = mixed["source"] == "synthetic"
         more = mixed[invented] if invented.any() else mixed[mixed["weight"] > mixed["weight"].min()]
         if len(more):
@@ -111,6 +119,35 @@ def _added(study: Study, mixes: Path, key: str, validation: Gallery, training: G
             apart = gap(validation.features, ours, added.features, theirs)
             rows.append((arm, len(more), apart, added_diversity(training.features, added.features, training.features)))
     return pd.DataFrame(rows, columns=["arm", "added", "gap", "diversity"])
+
+
+def _show_gap(
+    study: Study, mixes: Path, key: str, validation: Gallery, drawn: Gallery, network: nn.Module, pictures: Path
+) -> None:
+    """No picture where there is nothing to show; its table is then a header."""
+    arm, names = _first_synthetic(study.arms, mixes, key)
+    found = None
+    if pools_maps(network, validation.pixels[:1]):
+        found = giveaways(validation, drawn.of(names), study.findings, partial(last_maps, network))
+    table = found.table if found else pd.DataFrame(columns=["image_id", "source", "score"])
+    write_csv(table, pictures / "gap.csv", "%.5g")
+    if found:
+        picture(found, arm).save(pictures / "gap.png")
+    else:
+        print("no picture of the domain gap: too few synthetic images in the arms, or the network pools no maps")
+
+
+def _first_synthetic(arms: list[str], mixes: Path, key: str) -> tuple[str, list[str]]:
+    """The first arm with synthetic images, and their names; none where no arm has any."""
+    for arm in arms:
+        mixed = _mixed(mixes, arm, key)
+        if names := list(mixed.loc[mixed["source"] == "synthetic", "image_id"]):
+            return arm, names
+    return "", []
+
+
+def _mixed(mixes: Path, arm: str, key: str) -> pd.DataFrame:
+    return pd.read_csv(mixes / f"{arm}-{key}.csv", dtype={"image_id": str})
 
 
 def _with_key(table: pd.DataFrame, shots: int, trial: int) -> pd.DataFrame:

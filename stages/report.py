@@ -1,7 +1,7 @@
 """The run as one page: report/index.html, which needs neither network nor repository.
 
-In: all metrics, the pictures of samples beside real images and of those nearest to training, the params, the lists of
-the run's images. Out: the page.
+In: all metrics, the pictures of samples beside real images, of those nearest to training and of what gives them away,
+the params, the lists of the run's images. Out: the page.
 """
 
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ def report(
     metrics: Path,
     samples: Path,
     screen: Path,
+    fidelity: Path,
     out: Path,
 ) -> None:
     """Write the page of a run."""
@@ -38,6 +39,7 @@ def report(
         metrics=metrics,
         samples=samples,
         screen=screen,
+        fidelity=fidelity,
         lists={"manifest": manifest, "list of images": checksums},
         shown=report.show_patients or data.layout == "phantom",
     )

@@ -49,7 +49,7 @@ def synthetic(root, finding, rng, **planted):
     return rows.assign(source="synthetic", weight=1.0)[["image_id", "file", "source", "weight", *TASK]]
 
 
-def build_study(root, planted=None, leaked=False):
+def build_study(root, planted=None, leaked=False, model=MODEL):
     """A profile up to its mixes; the synthetic image that is ``planted`` is a copy of the first training image."""
     rng = np.random.default_rng(0)
     names = [f"i{k:03d}" for k in range(len(PARTS))]
@@ -74,4 +74,4 @@ def build_study(root, planted=None, leaked=False):
     for arm, mixed in mixes.items():
         write_csv(mixed, root / "mix" / f"{arm}-5-0.csv")
     torch.manual_seed(0)
-    save_file(build(MODEL, 2).state_dict(), root / "backbone.safetensors")
+    save_file(build(model, 2).state_dict(), root / "backbone.safetensors")

@@ -21,6 +21,7 @@ def inputs(folder: Path, layout: str = "phantom", show: bool = False, shots: int
         metrics=folder / "metrics",
         samples=folder / "results" / "synthesize",
         screen=folder / "results" / "screen",
+        fidelity=folder / "results" / "fidelity",
         lists={"manifest": folder / "manifest.csv"},
         shown=show or layout == "phantom",
     )
@@ -143,6 +144,7 @@ def fidelity(folder: Path) -> None:
     added = [[10, t, arm, 9, 0.6 + t / 10, k / 2] for t in (0, 1) for k, arm in enumerate(["oversample", "shuffled"])]
     write(folder, "fidelity/added.csv", ["shots trial arm added gap diversity".split(), *added])
     save(folder / "results" / "screen" / "nearest.png", 3)
+    save(folder / "results" / "fidelity" / "gap.png", 4)
 
 
 def diagnosis(folder: Path) -> None:

@@ -1,8 +1,11 @@
 """The fidelity stage: tables of synthetic images beside real ones, and of what each arm adds."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from drawn import MODEL, STUDY, TASK, build_study
+from PIL import Image
 
 from raremix.evaluation.fidelity import Measuring
 from stages.fidelity import Fidelity, fidelity
@@ -10,12 +13,16 @@ from stages.fidelity import Fidelity, fidelity
 ASKED = Fidelity(MODEL, "float32", Measuring(3, 10, 3, 5))
 
 
+def call(root, asked=ASKED, study=STUDY):
+    names = ("manifest.csv", "splits", "images.sha256", "synthetic", "mix", "backbone.safetensors", "out", "pictures")
+    fidelity(study, asked, *(root / name for name in names))
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     root = tmp_path_factory.mktemp("done")
     build_study(root)
-    names = ("manifest.csv", "splits", "images.sha256", "synthetic", "mix", "backbone.safetensors", "out")
-    fidelity(STUDY, ASKED, *(root / name for name in names))
+    call(root)
     return root / "out"
 
 
@@ -35,3 +42,24 @@ def test_repeating_images_adds_no_diversity_and_inventing_some_does(done):
     assert table.loc["oversample", "added"] == 20
     assert table.loc["dreambooth_mix", "diversity"] != 0
     assert table["gap"].between(0, 1).all()
+
+
+def test_what_gives_synthetic_images_away_is_shown_for_the_first_arm_that_has_some(tmp_path):
+    build_study(tmp_path, model="resnet18")
+    call(tmp_path, replace(ASKED, model="resnet18"))
+    table = pd.read_csv(tmp_path / "pictures" / "gap.csv")
+    assert table["source"].tolist() == ["synthetic"] * 8 + ["real"] * 8
+    made, real = (set(names) for _, names in table.groupby("source", sort=False)["image_id"])
+    assert all(name.startswith(tuple(TASK)) for name in made)
+    assert all(60 <= int(name[1:]) < 100 for name in real), "of validation"
+    with Image.open(tmp_path / "pictures" / "gap.png") as page:
+        assert page.size == (8 * 128, 2 * (16 + 2 * 128))
+
+
+@pytest.mark.parametrize(("model", "arms"), [(MODEL, STUDY.arms), ("resnet18", ["vanilla", "oversample"])])
+def test_without_maps_or_synthetic_images_there_is_no_picture_and_one_line(tmp_path, model, arms, capsys):
+    build_study(tmp_path, model=model)
+    call(tmp_path, replace(ASKED, model=model), replace(STUDY, arms=arms))
+    assert (tmp_path / "pictures" / "gap.csv").read_text() == "image_id,source,score\n"
+    assert not (tmp_path / "pictures" / "gap.png").exists()
+    assert capsys.readouterr().out.startswith("no picture of the domain gap: ")

@@ -69,7 +69,13 @@ def read(written):
 def build(folder: Path, **flags: str) -> str:
     """What the stage writes of the run in ``folder``."""
     paths = {"parameters": "params.yaml", "manifest": "manifest.csv", "checksums": "images.sha256"}
-    paths |= {"metrics": "metrics", "samples": "results/synthesize", "screen": "results/screen", "out": "report"}
+    paths |= {
+        "metrics": "metrics",
+        "samples": "results/synthesize",
+        "screen": "results/screen",
+        "fidelity": "results/fidelity",
+        "out": "report",
+    }
     arguments = [f"--{name}={folder / path}" for name, path in paths.items()]
     run_stage(report, [str(folder / "params.yaml"), *arguments, *(f"--{name}={flags[name]}" for name in flags)])
     return (folder / "report" / "index.html").read_text()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 Array = NDArray[np.float64]
@@ -52,10 +52,18 @@ def real_or_synthetic(real: Array, synthetic: Array) -> float:
         return float("nan")
     features = np.concatenate([real, synthetic])
     labels = np.repeat([0, 1], [len(real), len(synthetic)])
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    scores = cross_val_predict(probe, features, labels, cv=folds, method="decision_function")
+    scores = cross_val_predict(probe(), features, labels, cv=folds(), method="decision_function")
     return float(roc_auc_score(labels, scores))
+
+
+def probe() -> Pipeline:
+    """A scaler and a logistic regression, neither of which has learned yet."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
+
+
+def folds() -> StratifiedKFold:
+    """The five parts of the images, each of which is held out once."""
+    return StratifiedKFold(5, shuffle=True, random_state=0)
 
 
 def explained(told: "pd.Series[float]", predicted: Array, views: "pd.Series[str]") -> dict[str, float]:

@@ -1,5 +1,7 @@
 """The domain gap: can an arm's added images be told from real ones that carry the same findings?"""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +30,26 @@ def gap(real: Array, real_labels: Labels, added: Array, added_labels: Labels) ->
         if min(ours.sum(), theirs.sum()) >= LEAST:
             areas.append(real_or_synthetic(real[ours], added[theirs]))
     return float(np.mean(areas)) if areas else float("nan")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Images alike: carriers of one finding, or of none."""
+
+    place: int  # among the findings, or their number
+    real: NDArray[np.bool_]  # [n], which they are
+    added: NDArray[np.bool_]  # [m]
+
+
+def largest_kind(real_labels: Labels, added_labels: Labels) -> Kind | None:
+    """The kind of which a probe has most images to learn from, counting the rarer of ``real`` and ``added`` ones.
+
+    None if no kind has enough images. The arguments are as in ``gap``.
+    """
+    pairs = zip(_kinds(real_labels), _kinds(added_labels), strict=True)
+    kinds = [Kind(place, *pair) for place, pair in enumerate(pairs)]
+    best = max(kinds, key=lambda kind: min(kind.real.sum(), kind.added.sum()))
+    return best if min(best.real.sum(), best.added.sum()) >= LEAST else None
 
 
 def _kinds(labels: Labels) -> list[NDArray[np.bool_]]:

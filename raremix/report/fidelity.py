@@ -1,5 +1,7 @@
 """How good the synthetic images are: beside real ones, against copies, and what each arm's images add."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from raremix.report import charts
@@ -33,6 +35,11 @@ ADDED = (
     "Gap: AUC with which the images that an arm adds can be told from real ones with the same finding, 0.5 is perfect. "
     "Diversity: by how much they raise the effective number of different images (Vendi score); repeating adds none."
 )
+GIVEAWAYS = (
+    "The images that the gap's probe is surest of, each held out from the probe that judges it. Class-activation maps "
+    "(Zhou et al. 2016), held against the mean ones, say what each place adds to its score: red speaks for synthetic, "
+    "blue for real, all on one scale. They are as coarse as the network's last maps, a resnet's a cell for 32 pixels."
+)
 
 
 def fidelity(inputs: Inputs) -> Section:
@@ -40,7 +47,7 @@ def fidelity(inputs: Inputs) -> Section:
     measured = inputs.at_shots("fidelity/fidelity.csv")
     if measured.empty:
         return Section(TITLE, [Text("Not in this run: no metrics/fidelity/fidelity.csv.")])
-    blocks = [_added(inputs.at_shots("fidelity/added.csv")), _copies(inputs)]
+    blocks = [_added(inputs.at_shots("fidelity/added.csv")), _giveaways(inputs), _copies(inputs)]
     return Section(TITLE, [Text(NOTE), _measured(measured), *(block for block in blocks if block)])
 
 
@@ -81,13 +88,26 @@ def _copies(inputs: Inputs) -> Part | None:
 
 
 def _nearest(inputs: Inputs) -> list[Picture | Text]:
-    path = inputs.screen / "nearest.png"
+    alt = "Pairs of chest radiographs: a synthetic one, and beside it the training image that is nearest to it."
+    caption = "Synthetic images nearest to training, each beside its nearest; the worst first"
+    return _shown(inputs, inputs.screen / "nearest.png", caption, alt)
+
+
+def _giveaways(inputs: Inputs) -> Part | None:
+    alt = (
+        "Chest radiographs in four rows: synthetic ones, the same with the places that tell them from real ones in "
+        "red, real ones, and the same with the places that tell them from synthetic ones in blue."
+    )
+    caption = "The most synthetic images and the most real ones, with class-activation maps below"
+    shown = _shown(inputs, inputs.fidelity / "gap.png", caption, alt)
+    return Part("What gives synthetic images away", [Text(GIVEAWAYS), *shown]) if shown else None
+
+
+def _shown(inputs: Inputs, path: Path, caption: str, alt: str) -> list[Picture | Text]:
+    """The picture at ``path``, or why it is left out; nothing if there is none."""
     if not path.is_file():
         return []
-    if not inputs.shown:
-        return [Text(HIDDEN)]
-    alt = "Pairs of chest radiographs: a synthetic one, and beside it the training image that is nearest to it."
-    return [picture(path, "Synthetic images nearest to training, each beside its nearest; the worst first", alt)]
+    return [picture(path, caption, alt)] if inputs.shown else [Text(HIDDEN)]
 
 
 def _added(table: pd.DataFrame) -> Part | None:

@@ -16,7 +16,8 @@ class Inputs:
     params: dict[str, Any]  # of the run, by section
     metrics: Path
     samples: Path  # a folder for each fine-tuned model, with a picture
-    screen: Path  # the screen stage's pictures
+    screen: Path  # the screen stage's picture
+    fidelity: Path  # the fidelity stage's picture
     lists: dict[str, Path]  # by name, what tells which data a run had
     shown: bool  # whether radiographs may be shown
 
