@@ -1,8 +1,8 @@
 """The training sets of all arms, shots and trials.
 
-In: data/manifest.csv, data/images.sha256, data/splits; for the dreambooth arms data/synthetic (every checkpoint's images)
-and data/screened (which of these are copies, and are left out with their pairs); data/roundtrip for the arm of that
-name. Out: data/mix/<arm>-<shots>-<trial>.csv, and the checksums of its images; metrics/mix/balance.csv.
+In: data/manifest.csv, data/images.sha256, data/splits; for the dreambooth arms data/synthetic (every checkpoint's
+images) and data/screened (which of these are copies, and are left out with their pairs); data/roundtrip for the arm of
+that name. Out: data/mix/<arm>-<shots>-<trial>.csv, and the checksums of its images; metrics/mix/balance.csv.
 """
 
 from dataclasses import dataclass

@@ -43,11 +43,7 @@ def stage(tmp_path):
 
     def _stage(arms=tuple(ARMS), share=0.5, shots=(5,)):
         study = Study(TASK, ["nodule", "air"], list(arms), list(shots), [0])
-<<<<<<< HEAD
-        names = ("manifest.csv", "splits", "images.sha256", "synthetic", "roundtrip", "mix", "metrics")
-=======
-        names = ("manifest.csv", "splits", "images.sha256", "synthetic", "screened", "mix", "metrics")
->>>>>>> 0aa1c20 (Copies of training images are screened out before any arm sees them)
+        names = ["manifest.csv", "splits", "images.sha256", "synthetic", "screened", "roundtrip", "mix", "metrics"]
         mix(study, Mix(share), *(tmp_path / name for name in names))
         return tmp_path
 

@@ -53,7 +53,6 @@ def test_guidance_leads_positives_away_from_their_negatives_and_negatives_nowher
     assert set(plan(tables, replace(ASKED, negative_prompt="empty"))["negative_prompt"]) == {""}
 
 
-<<<<<<< HEAD
 def test_as_many_pairs_as_the_mixes_need_or_the_least_and_the_same_ones_first(tables):
     needed = plan(tables, planned=sets(none=5, calcification=5))
     assert len(needed) == 20
@@ -80,20 +79,15 @@ def test_a_finding_that_lacks_nothing_has_its_company_all_the_same(tables):
     rows = plan(tables, replace(ASKED, least=40), planned)
     assert len(rows) == 80
     assert rows.loc[rows["nodule_mass"] == 1, "calcification"].sum() == pytest.approx(30, abs=2)
-=======
-def test_as_many_pairs_as_the_mixes_need_and_the_same_ones_first(tables):
-    few, many = plan(tables), plan(tables, needed=5)
-    assert (len(few), len(many)) == (6, 10)
-    assert few[:3].equals(many[:3])
 
 
 @pytest.mark.parametrize(("spare", "pairs"), [(0.0, 20), (0.04, 21), (0.1, 22), (1.5, 50)])
 def test_spare_pairs_come_after_those_that_the_mixes_need(tables, spare, pairs):
-    rows = plan(tables, replace(ASKED, spare=spare), needed=20)
+    planned = sets(none=10, calcification=10)
+    rows = plan(tables, replace(ASKED, spare=spare), planned)
     assert len(rows) == 2 * pairs
-    assert rows[:20].equals(plan(tables, needed=20)[:20])
+    assert rows[:20].equals(plan(tables, planned=planned)[:20])
 
 
 def test_spare_pairs_come_also_where_the_mixes_need_few(tables):
     assert len(plan(tables, replace(ASKED, spare=0.5))) == 2 * 5, "of the three that are the least"
->>>>>>> 0aa1c20 (Copies of training images are screened out before any arm sees them)
