@@ -107,10 +107,15 @@ def _carriers(gallery: Gallery, finding: str) -> Gallery:
 
 
 def _added(study: Study, mixes: Path, key: str, validation: Gallery, training: Gallery, drawn: Gallery) -> pd.DataFrame:
-    """A row an arm that adds images: ``arm, added, gap, diversity``. Oversampling adds the ones it has again."""
+    """A row an arm that adds images: ``arm, added, gap, diversity``. Oversampling adds the ones it has again.
+
+    An arm is left out if it adds what is neither synthetic nor among its training images (roundtrip, real_ceiling).
+    """
     rows = []
     for arm in study.arms:
         mixed = _mixed(mixes, arm, key)
+        if not mixed["source"].isin(["real", "synthetic"]).all():
+            continue
         invented = mixed["source"] == "synthetic"
         more = mixed[invented] if invented.any() else mixed[mixed["weight"] > mixed["weight"].min()]
         if len(more):

@@ -30,7 +30,8 @@ from raremix.runtime.progress import track
 from stages.cli import run
 from stages.sections import Study
 
-UNSEEN = ["validation", "held_back"]  # no generator and no classifier has learned from these
+UNSEEN = ["validation", "held_back"]  # no generator has learned from these
+CEILING = ["held_back", "reserve"]  # from these one arm learns, real_ceiling
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ def screen(
     rows, listed = read_manifest(manifest), read_checksums(checksums)
     extractor = from_backbone(screen.model, len(study.findings), weights, "screen")
     extract = partial(features, extractor, precision=screen.precision)
-    natural, test = natural_and_test(rows, splits, study.trials, study.findings)
+    _, test = natural_and_test(rows, splits, study.trials, study.findings)
     tested = images.load(list(test["file"]), listed)
-    everything = look(natural, listed, extract)
+    everything = look(rows[~rows["image_id"].isin(test["image_id"])], listed, extract)
     counts = []
     pairs = [(shots, trial) for shots in study.shots for trial in study.trials]
     for shots, trial in track(pairs, "screen", len(pairs)):
@@ -69,11 +70,13 @@ def screen(
         made = read_drawn(synthetic, study.findings, findings_of(rows), shots, trial)
         drawn = look(made, dict(zip(made["file"], made["sha256"], strict=True)), extract)
         training = everything.of(list(training_rows(rows, divided, shots)["image_id"]))
-        validation, unseen = (
-            everything.of(list(divided["image_id"][divided["part"].isin(parts)])) for parts in (["validation"], UNSEEN)
+        validation, unseen, ceiling = (
+            everything.of(list(divided["image_id"][divided["part"].isin(parts)]))
+            for parts in (["validation"], UNSEEN, CEILING)
         )
         judged = np.concatenate([validation.pixels, tested]), [*validation.rows.index, *test["image_id"]]
-        learned = np.concatenate([training.pixels, drawn.pixels]), [*training.rows.index, *drawn.rows.index]
+        trains = training, ceiling, drawn
+        learned = np.concatenate([of.pixels for of in trains]), [name for of in trains for name in of.rows.index]
         check_leaks(*learned, *judged)
         found = memorised(_seen(drawn), _seen(training), _seen(unseen), screen.false_alarms)
         copies = found.synthetic[found.synthetic["copy"]].drop(columns="copy")

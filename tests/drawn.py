@@ -49,13 +49,16 @@ def synthetic(root, finding, rng, **planted):
     return rows.assign(source="synthetic", weight=1.0)[["image_id", "file", "source", "weight", *TASK]]
 
 
-def build_study(root, planted=None, leaked=False, model=MODEL):
-    """A profile up to its mixes; the synthetic image that is ``planted`` is a copy of the first training image."""
+def build_study(root, planted=None, leaked=None, model=MODEL):
+    """A profile up to its mixes.
+
+    The synthetic image ``planted`` is a copy of the first training image, the last test image one of number ``leaked``.
+    """
     rng = np.random.default_rng(0)
     names = [f"i{k:03d}" for k in range(len(PARTS))]
     rows = pd.DataFrame({"image_id": names, "file": write(root / "images", names, rng)})
-    if leaked:
-        Path(rows["file"].iloc[-1]).write_bytes(Path(rows["file"].iloc[0]).read_bytes())
+    if leaked is not None:
+        Path(rows["file"].iloc[-1]).write_bytes(Path(rows["file"].iloc[leaked]).read_bytes())
     rows = rows.assign(**{name: "0" for name in FIXED if name not in rows})
     rows[["patient_id", "official_part"]] = [[name, ""] for name in names]
     labels = (np.arange(len(PARTS))[:, None] % [2, 3] == 0).astype(int)

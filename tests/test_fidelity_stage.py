@@ -44,6 +44,14 @@ def test_repeating_images_adds_no_diversity_and_inventing_some_does(done):
     assert table["gap"].between(0, 1).all()
 
 
+def test_an_arm_with_images_that_were_not_looked_at_is_left_out(tmp_path):
+    build_study(tmp_path)
+    again = pd.read_csv(tmp_path / "mix" / "oversample-5-0.csv").assign(source="roundtrip")
+    again.assign(image_id=again["image_id"] + "-roundtrip").to_csv(tmp_path / "mix" / "roundtrip-5-0.csv", index=False)
+    call(tmp_path, study=replace(STUDY, arms=["roundtrip", "dreambooth_mix"]))
+    assert pd.read_csv(tmp_path / "out" / "added.csv")["arm"].tolist() == ["dreambooth_mix"]
+
+
 def test_what_gives_synthetic_images_away_is_shown_for_the_first_arm_that_has_some(tmp_path):
     build_study(tmp_path, model="resnet18")
     call(tmp_path, replace(ASKED, model="resnet18"))

@@ -53,9 +53,12 @@ def test_where_nothing_is_copied_the_list_has_a_header_alone(tmp_path):
     assert pd.read_csv(tmp_path / "metrics" / "memorisation.csv")["copies"].tolist() == [0, 0]
 
 
-def test_a_test_image_that_trains_stops_the_run(tmp_path):
-    build_study(tmp_path, leaked=True)
-    with pytest.raises(UserError, match="'i000', which trains, and 'i129' of validation or test are nearly the same"):
+@pytest.mark.parametrize("leaked", [0, 105], ids=["train", "held back, which the ceiling learns from"])
+def test_a_test_image_that_trains_stops_the_run(tmp_path, leaked):
+    build_study(tmp_path, leaked=leaked)
+    with pytest.raises(
+        UserError, match=f"'i{leaked:03d}', which trains, and 'i129' of validation or test are nearly the same"
+    ):
         call(tmp_path)
     assert not any((tmp_path / name).exists() for name in ("screened", "metrics", "pictures"))
 

@@ -23,8 +23,8 @@ class Gallery:
     features: Features  # [n, width]
 
     def of(self, names: "pd.Index[str] | list[str]") -> "Gallery":
-        """Those with these names, in their order; a name may come twice."""
-        places = self.rows.index.get_indexer(pd.Index(names))
+        """Those with these names, in their order; a name may come twice. KeyError if there is no such image."""
+        places = pd.Series(np.arange(len(self.rows)), self.rows.index).loc[list(names)].to_numpy()
         return Gallery(self.rows.iloc[places], self.pixels[places], self.features[places])
 
 
