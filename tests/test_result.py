@@ -212,3 +212,17 @@ def test_the_coverage_block_has_percents_for_one_finding_and_two(profile):
     lines = (profile / "page.md").read_text().splitlines()
     assert "| 3 | 0.5 | AUROC | 2000 | 96.0, 94.8 | 4.8, 5.0 | 4.0, 3.0 |" in lines[3]
     assert "| 3 | 0.5 | AP | 2000 | 95.1, 94.8 | 4.8, 5.0 | 4.0, 3.0 |" in lines[4]
+
+
+def test_the_levers_block_has_a_row_an_arm_and_lever(profile):
+    (profile / "page.md").write_text("<!-- levers -->\n<!-- /levers -->\n")
+    assert main(["--pages", "page.md"]) == 0, "nothing has been measured"
+    assert "|" not in (profile / "page.md").read_text()
+    (profile / "docs").mkdir()
+    header = "arm,lever,trial,minority_ap,minority_auroc,majority_auroc\n"
+    rows = "oversample,,0,0.1,0.8,0.9\noversample,half the rate,0,0.2,0.7,0.9\noversample,,1,0.3,0.8,0.9\n"
+    (profile / "docs" / "levers.csv").write_text(header + rows)
+    assert main(["--pages", "page.md"]) == 0
+    lines = (profile / "page.md").read_text().splitlines()
+    assert lines[3] == "| oversample | as in the study | 0.200 ± 0.141 | 0.800 ± 0.000 | 0.900 ± 0.000 |"
+    assert lines[4] == "| oversample | half the rate | 0.200 | 0.700 | 0.900 |"

@@ -12,6 +12,7 @@ from rich.table import Table
 from raremix.evaluation.audited import audit_tables
 from raremix.evaluation.covered import coverage_table
 from raremix.evaluation.diagnosed import diagnosis_tables, estimator_table
+from raremix.evaluation.levered import lever_table
 from raremix.runtime.errors import UserError
 
 SHOWN = {
@@ -113,12 +114,19 @@ def coverage(metrics: Path) -> list[str]:
     return coverage_table(file) if file.is_file() else []
 
 
+def levers(metrics: Path) -> list[str]:
+    """The lines of the levers block, nothing before docs/levers.py has measured them."""
+    file = metrics.parent / "docs" / "levers.csv"
+    return lever_table(file) if file.is_file() else []
+
+
 BLOCKS = {
     "results": results,
     "audit": audit,
     "diagnosis": diagnosis,
     "estimators": estimators,
     "coverage": coverage,
+    "levers": levers,
 }
 
 

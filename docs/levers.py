@@ -1,0 +1,148 @@
+"""Measure docs/levers.csv in a finished root run: python docs/levers.py
+
+What each lever of the classifiers does, on patients that no stage has rendered: there the rate of learning and the
+share of synthetic images were chosen, as validation has a dozen pneumothoraces, and test has no say.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jsonargparse import get_loader
+from numpy.typing import NDArray
+
+from raremix.classifier.model import from_backbone
+from raremix.classifier.predict import load_network, probability
+from raremix.classifier.recipe import recipe
+from raremix.classifier.train import ClassifierTraining, Examples, train
+from raremix.data import images, mix
+from raremix.data.checksums import read_checksums
+from raremix.data.manifest import findings as findings_of
+from raremix.data.manifest import read_manifest
+from raremix.data.phantom import cohort
+from raremix.data.synthetic import negatives_of, positives, read_pool, without_copies
+from raremix.data.trial import read_trial, training_rows
+from raremix.diagnosis.truth import Scale, pictures
+from raremix.evaluation.metrics import families, natural_weights, score_table
+from raremix.runtime.checkpoints import Checkpoint
+from stages.classify import Classify
+from stages.cli import read_section
+from stages.mix import UNSEEN
+from stages.sections import Study
+
+SEED, PATIENTS, POSITIVES = 777, 2400, 350  # beyond the study's seed
+PARAMS = Path("params.yaml")
+
+
+@dataclass(frozen=True)
+class Lever:
+    """A classifier that differs from the study's in one respect; without a ``name``, in none."""
+
+    arm: str
+    name: str
+    draw: mix.Draw
+    training: ClassifierTraining
+
+
+class Cohort:
+    """Patients who look and carry findings as the test part's do, and are weighted as nature has them."""
+
+    def __init__(self, params: dict, study: Study, natural: NDArray[np.int64]) -> None:
+        scale = Scale(params["phantom"]["seed"] + SEED, params["phantom"]["height"], params["ingest"]["size"])
+        table = cohort.tables(Path(params["data"]["root"]))
+        people = cohort.test_part(table, scale.seed, PATIENTS, study.findings, POSITIVES, 0)
+        self.pixels = pictures(people, [{}], scale)[0]
+        self.labels = np.array([[int(finding in one.severities) for finding in study.findings] for one in people])
+        self.weights = natural_weights(self.labels, natural)
+        self.groups = families(study.findings, study.minority)
+
+    def scores(self, model, precision: str) -> pd.DataFrame:
+        found = probability(model, self.pixels, precision)
+        return score_table(self.labels, found, self.groups, self.weights).set_index("finding")
+
+
+def main(out: Path) -> None:
+    """Write a row for each lever and trial: ``arm, lever, trial, minority_ap, minority_auroc, majority_auroc``."""
+    params = get_loader("yaml")(PARAMS.read_text())
+    study, classify = (
+        read_section(params, name, kind, PARAMS) for name, kind in (("study", Study), ("classify", Classify))
+    )
+    rows = read_manifest(Path("data/manifest.csv"))
+    people = Cohort(params, study, rows.loc[rows["official_part"] == "train", study.findings].to_numpy(np.int64))
+    table = []
+    for trial in study.trials:
+        draw = _draw(study, params["mix"]["synthetic_share"], rows, trial)
+        for lever in _levers(draw, classify):
+            found = people.scores(_fit(lever, classify.model), lever.training.precision)
+            figures = found["ap"]["minority"], found["auroc"]["minority"], found["auroc"]["majority"]
+            table.append((lever.arm, lever.name, trial, *figures))
+            print(*table[-1], flush=True)
+    columns = ["arm", "lever", "trial", "minority_ap", "minority_auroc", "majority_auroc"]
+    pd.DataFrame(table, columns=columns).to_csv(out, index=False, float_format="%.4f")
+
+
+def _draw(study: Study, share: float, rows: pd.DataFrame, trial: int) -> mix.Draw:
+    """What the mix stage draws from, at the first number of shots."""
+    shots, columns = study.shots[0], ["image_id", "file", *study.findings]
+    divided = read_trial(Path(f"data/splits/trial{trial}.csv"))
+    real = training_rows(rows, divided, shots)[columns]
+    unseen = divided.loc[divided["part"].isin(UNSEEN), "image_id"]
+    pool = read_pool(Path("data/synthetic"), study.findings, findings_of(rows), shots, trial, set(real["image_id"]))
+    pool = without_copies(pool, Path(f"data/screened/copies-{shots}-{trial}.csv"))
+    again = real.drop(columns="file").merge(pd.read_csv("data/roundtrip/manifest.csv", dtype=str), on="image_id")
+    extra = rows.loc[rows["image_id"].isin(unseen), columns]
+    return mix.Draw(real, study.findings, pool, extra, again, share, shots, trial)
+
+
+def _levers(draw: mix.Draw, classify: Classify) -> Iterator[Lever]:
+    usual = classify.training
+    for arm in ("oversample", "dreambooth_balanced", "real_ceiling"):
+        yield Lever(arm, "", draw, usual)
+    for arm in ("oversample", "dreambooth_balanced"):
+        yield Lever(arm, "half the rate", draw, replace(usual, lr=usual.lr / 2))
+        yield Lever(arm, "twice the rate", draw, replace(usual, lr=usual.lr * 2))
+        yield Lever(arm, "twice the steps", draw, replace(usual, steps=2 * usual.steps))
+    for share in (0.25, 0.75):
+        yield Lever("dreambooth_balanced", f"synthetic share {share:g}", replace(draw, synthetic_share=share), usual)
+    yield Lever("dreambooth_balanced", "the clearest half", replace(draw, pool=_clearest(draw, usual)), usual)
+
+
+def _clearest(draw: mix.Draw, training: ClassifierTraining) -> dict[str, pd.DataFrame]:
+    """Of each checkpoint's pairs the half in which a classifier that knows real images alone sees the finding best."""
+    judge, _ = load_network(Path(f"results/classify/oversample-{draw.shots}-{draw.trial}"))
+    kept = {}
+    for place, (finding, rows) in enumerate(draw.pool.items()):
+        first = positives(rows)
+        digests = dict(zip(rows["file"], rows["sha256"], strict=True))
+        seen = [
+            probability(judge, images.load(list(kind["file"]), digests), training.precision)[:, place]
+            for kind in (first, negatives_of(rows, first))
+        ]
+        odds = [np.log(one.clip(1e-6, 1 - 1e-6) / (1 - one.clip(1e-6, 1 - 1e-6))) for one in seen]
+        best = first.iloc[np.sort(np.argsort(odds[1] - odds[0], kind="stable")[: len(first) // 2])]
+        kept[finding] = pd.concat([best, negatives_of(rows, best)])
+    return kept
+
+
+def _fit(lever: Lever, network: str):  # type: ignore[no-untyped-def]
+    rows = mix.build(lever.arm, lever.draw)
+    digests = read_checksums(Path("data/images.sha256")) | {
+        file: digest
+        for table in (*lever.draw.pool.values(), lever.draw.rebuilt)
+        for file, digest in zip(table["file"], table["sha256"], strict=True)
+    }
+    labels = rows[lever.draw.findings].to_numpy(np.float32)
+    draws = (rows[phase].to_numpy(np.float64) for phase in ("weight", "late"))
+    examples = Examples(images.load(list(rows["file"]), digests), labels, *draws)
+    start = from_backbone(network, labels.shape[1], Path("models/backbone.safetensors"), lever.draw.trial)
+    seed = f"{lever.draw.shots}-{lever.draw.trial}"
+    checkpoint = Checkpoint("lever", lever.arm, lever.name, lever.draw.trial)
+    model, _ = train(start, examples, lever.training, seed, checkpoint, recipe(lever.arm))
+    checkpoint.clear()
+    return model
+
+
+if __name__ == "__main__":
+    main(Path(__file__).parent / "levers.csv")
