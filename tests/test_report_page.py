@@ -69,7 +69,7 @@ def read(written):
 def build(folder: Path, **flags: str) -> str:
     """What the stage writes of the run in ``folder``."""
     paths = {"parameters": "params.yaml", "manifest": "manifest.csv", "checksums": "images.sha256"}
-    paths |= {"metrics": "metrics", "samples": "results/synthesize", "out": "report"}
+    paths |= {"metrics": "metrics", "samples": "results/synthesize", "synthetic": "synthetic", "out": "report"}
     arguments = [f"--{name}={folder / path}" for name, path in paths.items()]
     run_stage(report, [str(folder / "params.yaml"), *arguments, *(f"--{name}={flags[name]}" for name in flags)])
     return (folder / "report" / "index.html").read_text()
@@ -225,7 +225,7 @@ def test_the_legend_knows_every_shape_and_no_two_names_look_alike():
 def test_templates_are_dependencies_of_the_stage():
     listed = subprocess.run(["git", "ls-files", "raremix/report", "stages/report.py"], cwd=ROOT, capture_output=True)
     files = set(listed.stdout.decode().split()) | {
-        f"raremix/report/{name}" for name in ("page.html", "style.css", "script.js")
+        f"raremix/report/{name}" for name in ("page.html", "style.css", "script.js", "card.md")
     }
     assert files <= set(PIPELINE["report"]["deps"])
 

@@ -16,6 +16,7 @@ class Inputs:
     params: dict[str, Any]  # of the run, by section
     metrics: Path
     samples: Path  # a folder for each fine-tuned model, with a picture
+    synthetic: Path  # a folder for each fine-tuned model, with the list of what was drawn with it
     lists: dict[str, Path]  # by name, what tells which data a run had
     shown: bool  # whether radiographs may be shown
 
