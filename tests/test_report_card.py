@@ -201,6 +201,13 @@ def test_limits_are_the_run_s_figures(run):
     assert len(sentences) == 8, "two hold for every run"
 
 
+def test_a_gap_that_could_not_be_measured_is_not_told(run):
+    (run.metrics / "fidelity" / "added.csv").write_text(
+        "shots,trial,arm,added,gap,diversity\n10,0,dreambooth_mix,9,,0\n"
+    )
+    assert "can be told from real ones" not in section(card(run), "Bias, risks and limitations")
+
+
 def test_of_one_trial_the_card_says_what_intervals_leave_out(run):
     run.params["study"]["trials"] = [0]
     assert "There is one trial: intervals count images, not" in card(run)

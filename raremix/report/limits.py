@@ -59,6 +59,8 @@ def _gap(inputs: Inputs) -> list[str]:
     if table.empty or arm not in set(table["arm"]):
         return []
     apart = reach(list(table.loc[table["arm"] == arm, "gap"]), 2).text
+    if apart == NONE:
+        return []
     return [
         f"Images that {arm} adds can be told from real ones with the same finding: AUC {apart}, mean and range over "
         "trials; 0.5 would be no gap."
