@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 UP = "../../"  # from a profile to the repository's root
 PACKAGES = ("raremix", "stages")
-TEMPLATES = (".html", ".css", ".js")
+TEMPLATES = (".html", ".css", ".js", ".md")
 
 
 def main(root: Path) -> None:

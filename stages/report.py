@@ -1,12 +1,14 @@
-"""The run as one page: report/index.html, which needs neither network nor repository.
+"""The run as one page: report/index.html, which needs neither network nor repository. Beside it, its model card.
 
 In: all metrics, the pictures of samples beside real images, of those nearest to training and of what gives them away,
-the params, the lists of the run's images. Out: the page.
+the params, the lists of the run's real and synthetic images. Out: the page and report/model_card.md, in Hugging Face's
+structure.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from raremix.report.card import card
 from raremix.report.inputs import Inputs
 from raremix.report.page import page
 from raremix.runtime.files import replacing
@@ -31,20 +33,23 @@ def report(
     samples: Path,
     screen: Path,
     fidelity: Path,
+    synthetic: Path,
     out: Path,
 ) -> None:
-    """Write the page of a run."""
+    """Write the page of a run and its model card."""
     inputs = Inputs(
         params=read_params(parameters),
         metrics=metrics,
         samples=samples,
         screen=screen,
         fidelity=fidelity,
+        synthetic=synthetic,
         lists={"manifest": manifest, "list of images": checksums},
         shown=report.show_patients or data.layout == "phantom",
     )
-    with replacing(out / "index.html") as temporary:
-        temporary.write_text(page(inputs), encoding="utf-8")
+    for name, text in {"index.html": page(inputs), "model_card.md": card(inputs)}.items():
+        with replacing(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ def inputs(folder: Path, layout: str = "phantom", show: bool = False, shots: int
         samples=folder / "results" / "synthesize",
         screen=folder / "results" / "screen",
         fidelity=folder / "results" / "fidelity",
+        synthetic=folder / "synthetic",
         lists={"manifest": folder / "manifest.csv"},
         shown=show or layout == "phantom",
     )
@@ -30,7 +31,23 @@ def inputs(folder: Path, layout: str = "phantom", show: bool = False, shots: int
 def params(layout: str = "phantom", shots: int = 10) -> dict:
     study = {"findings": FINDINGS, "minority": ["nodule_mass"], "arms": ARMS, "shots": [shots], "trials": [0, 1]}
     data = {"root": "/home/somebody/radiographs", "layout": layout}
-    return {"study": study, "data": data, "compare": {"shots": shots}, "report": {"show_patients": False}}
+    training = {"steps": 200, "batch": 48, "lr": 5e-4}
+    small = {"pretrained": None, "revision": None, "autoencoder": training, "denoiser": training | {"steps": 2000}}
+    tuning = {"instances": 5, "lora_rank": None, "prior": {"source": "real", "images": 100}}
+    drawing = {"strength": 0.9, "sampling": {"steps": 12, "guidance": 5.0}}
+    return {
+        "study": study,
+        "data": data,
+        "ingest": {"size": 64},
+        "base": small,
+        "backbone": {"model": "resnet18", "start": "corpus", "training": training},
+        "dreambooth": tuning | {"training": training | {"lr": 2e-6, "text_encoder": True, "prior_weight": 1.0}},
+        "synthesize": drawing,
+        "audit": {"model": "resnet18", "training": training},
+        "classify": {"model": "resnet18", "training": training},
+        "compare": {"shots": shots},
+        "report": {"show_patients": False},
+    }
 
 
 def run(folder: Path) -> Inputs:
@@ -39,6 +56,7 @@ def run(folder: Path) -> Inputs:
     materials(folder)
     fidelity(folder)
     diagnosis(folder)
+    synthetic(folder)
     (folder / "params.yaml").write_text(yaml.safe_dump(params(), sort_keys=False))
     return inputs(folder)
 
@@ -125,6 +143,25 @@ def materials(folder: Path) -> None:
         for trial in (0, 1):
             save(folder / "results" / "synthesize" / f"{finding}-10-{trial}" / "real_positive_negative.png", trial)
     (folder / "manifest.csv").write_text("image_id\na\n")
+
+
+def synthetic(folder: Path, negative: str = "chest x-ray male") -> None:
+    """The lists of what each model has drawn: two pairs of a finding in trial 0, three in trial 1."""
+    for finding in FINDINGS:
+        for trial in (0, 1):
+            name = f"{finding}-10-{trial}"
+            pairs = [(f"{name}-{k}", f"chest x-ray male <{finding}>") for k in range(2 + trial)]
+            kinds = [(f"{pair}-pos", prompt, negative) for pair, prompt in pairs]
+            kinds += [(f"{pair}-neg", "chest x-ray male", negative) for pair, _ in pairs]
+            tables = {
+                "manifest": [["image_id", "prompt", "model_sha256"], *([k[0], k[1], f"{trial}abc"] for k in kinds)],
+                "recipe": [["image_id", "negative_prompt"], *([k[0], k[2]] for k in kinds)],
+                "lineage": [["image_id", "role"], ["a", "instance"], ["b", "prior"], ["c", "prior"]],
+            }
+            for file, rows in tables.items():
+                path = folder / "synthetic" / name / f"{file}.csv"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("".join(",".join(row) + "\n" for row in rows))
 
 
 def fidelity(folder: Path) -> None:

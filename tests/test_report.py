@@ -10,7 +10,8 @@ from PIL import Image
 
 from raremix.report.audits import audits
 from raremix.report.blocks import Chart, Fold, Part, Picture, Side, Table, Text
-from raremix.report.cells import count, interval, number, reach, spread
+from raremix.report.card import model_card
+from raremix.report.cells import between, count, interval, number, reach, spread
 from raremix.report.curves import curves
 from raremix.report.decisions import decisions
 from raremix.report.diagnosis import diagnosis
@@ -59,7 +60,7 @@ def edit(run, name, change):
 @pytest.mark.parametrize("build", SECTIONS, ids=lambda build: build.__name__)
 def test_a_section_of_a_run_that_left_nothing_says_so_in_one_line(build, tmp_path):
     section = build(reported.inputs(tmp_path))
-    if section is not None and build is not provenance:
+    if section is not None and build not in (model_card, provenance):
         assert [type(block) for block in section.blocks] == [Text]
 
 
@@ -332,3 +333,6 @@ def test_cells():
     assert interval(0.5, None, 0.6).text == "0.500"
     assert reach([0.7, float("nan")]).text == "0.700"
     assert reach([]).value is None
+    assert between([1234, 1234]).text == "1,234"
+    assert between([7, 1234]).text == "7 to 1,234"
+    assert between([]).value is None

@@ -74,6 +74,7 @@ def build(folder: Path, **flags: str) -> str:
         "samples": "results/synthesize",
         "screen": "results/screen",
         "fidelity": "results/fidelity",
+        "synthetic": "synthetic",
         "out": "report",
     }
     arguments = [f"--{name}={folder / path}" for name, path in paths.items()]
@@ -231,7 +232,7 @@ def test_the_legend_knows_every_shape_and_no_two_names_look_alike():
 def test_templates_are_dependencies_of_the_stage():
     listed = subprocess.run(["git", "ls-files", "raremix/report", "stages/report.py"], cwd=ROOT, capture_output=True)
     files = set(listed.stdout.decode().split()) | {
-        f"raremix/report/{name}" for name in ("page.html", "style.css", "script.js")
+        f"raremix/report/{name}" for name in ("page.html", "style.css", "script.js", "card.md")
     }
     assert files <= set(PIPELINE["report"]["deps"])
 

@@ -67,6 +67,14 @@ def reach(values: Sequence[float], digits: int = 3) -> Cell:
     return Cell(f"{mean.text} ({there.min():.{digits}f} to {there.max():.{digits}f})", mean.value)
 
 
+def between(counts: Sequence[int]) -> Cell:
+    """Whole numbers, from the least to the most; a dash where there is none."""
+    if not len(counts):
+        return Cell(NONE)
+    least, most = min(counts), max(counts)
+    return count(least) if least == most else Cell(f"{count(least).text} to {count(most).text}", float(most))
+
+
 def missing(value: Any) -> bool:
     """Whether there is no figure."""
     return value is None or bool(pd.isna(value))

@@ -1,10 +1,8 @@
 """What the classifiers learned from: synthetic images beside real ones, the split, the mixes."""
 
-import pandas as pd
-
 from raremix.report import charts
 from raremix.report.blocks import Chart, Fold, Picture, Section, Side, Table, Text
-from raremix.report.cells import Cell, count, reach, word, words
+from raremix.report.cells import between, reach, word, words
 from raremix.report.inputs import Inputs
 from raremix.report.pictures import picture
 from raremix.report.tables import figure, groups, plain, spoken, tabulate, values, whole
@@ -47,7 +45,10 @@ def split(inputs: Inputs) -> Section:
     rows = [
         [
             word("all images" if finding == "all" else words(finding)),
-            *(_counts(table[(table["finding"] == finding) & (table["part"] == part)]) for part in parts),
+            *(
+                between(list(table["images"][(table["finding"] == finding) & (table["part"] == part)]))
+                for part in parts
+            ),
         ]
         for finding in findings
     ]
@@ -115,11 +116,3 @@ def _grids(inputs: Inputs, trial: int) -> list[Picture]:
         for finding, file in files.items()
         if file.is_file()
     ]
-
-
-def _counts(rows: pd.DataFrame) -> Cell:
-    """The images of a part, from the least to the most over trials."""
-    if rows.empty:
-        return count(None)
-    least, most = rows["images"].min(), rows["images"].max()
-    return count(least) if least == most else Cell(f"{count(least).text} to {count(most).text}", float(most))

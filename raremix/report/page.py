@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from raremix.report import result
 from raremix.report.audits import audits
 from raremix.report.blocks import Section
+from raremix.report.card import model_card
 from raremix.report.curves import curves
 from raremix.report.decisions import decisions
 from raremix.report.diagnosis import diagnosis
@@ -46,6 +47,7 @@ SECTIONS: tuple[Builder, ...] = (
     audits,
     fidelity,
     diagnosis,
+    model_card,
     provenance,
 )
 

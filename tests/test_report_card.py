@@ -1,0 +1,256 @@
+"""The model card: what Hugging Face reads of it, what it says of a run, and what it leaves out."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import reported
+import yaml
+from huggingface_hub import ModelCard
+from test_report_page import build
+
+from raremix.report.blocks import Fold
+from raremix.report.card import card, model_card
+from raremix.report.licence import licence
+from stages.cli import read_params
+
+ROOT = Path(__file__).parent.parent
+HEADINGS = [
+    "Model details",
+    "Uses",
+    "Bias, risks and limitations",
+    "How to get started with the models",
+    "Training data",
+    "Training procedure",
+    "Evaluation",
+    "Environmental impact",
+    "Provenance",
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return reported.run(tmp_path)
+
+
+def with_base(run, layout="phantom", pretrained=None, revision=None):
+    run.params["data"]["layout"] = layout
+    run.params["base"] |= {"pretrained": pretrained, "revision": revision}
+    return run
+
+
+def rows(text, caption):
+    """The table below ``caption``, header first."""
+    lines = text.partition(caption)[2].split("\n\n")[1].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def section(text, heading):
+    return re.split(r"^#{1,3} ", text.partition(f"# {heading}\n")[2], maxsplit=1, flags=re.M)[0]
+
+
+def answered(run, **changes):
+    path = run.metrics / "compare" / "answer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_hugging_face_reads_the_card_and_gives_it_back(run):
+    text = card(run)
+    read = ModelCard(text)
+    assert str(read) == text
+    assert read.data.license == "apache-2.0"
+    assert read.data.library_name == "diffusers"
+    assert "not-for-clinical-use" in read.data.tags
+    assert re.findall("^## (.*)$", read.text, re.M) == HEADINGS
+    assert read.text.count("\n# ") == 1
+
+
+def test_the_stage_writes_the_card_beside_the_page_and_the_page_holds_it(run, tmp_path):
+    page = build(tmp_path)
+    text = (tmp_path / "report" / "model_card.md").read_text()
+    assert text.startswith("---\nlanguage: en\n")
+    assert "model_card.md beside this page" in page
+    (fold,) = [block for block in model_card(run).blocks if isinstance(block, Fold)]
+    assert fold.blocks[0].text == card(run)
+    build(tmp_path)
+    assert (tmp_path / "report" / "model_card.md").read_text() == text
+    assert "somebody" not in text, "the data's folder may tell whose machine it was"
+
+
+def test_tables_have_as_many_cells_in_every_row(run):
+    tables = re.findall(r"(?:^\|.*\|\n)+", card(run), re.M)
+    assert len(tables) > 8
+    for table in tables:
+        assert len({line.count(" | ") for line in table.splitlines()}) == 1
+    assert "nan" not in " ".join(tables).split()
+
+
+@pytest.mark.parametrize(
+    ("layout", "pretrained", "fields"),
+    [
+        ("phantom", None, {"license": "apache-2.0"}),
+        ("phantom", "CompVis/stable-diffusion-v1-4", {"license": "creativeml-openrail-m"}),
+        ("phantom", "somebody/else", {"license": "unknown"}),
+        ("table", "CompVis/stable-diffusion-v1-4", {"license": "unknown"}),
+        ("vindr", "CompVis/stable-diffusion-v1-4", {"license": "other"}),
+    ],
+)
+def test_the_licence_is_the_strictest_of_data_and_base_model(run, layout, pretrained, fields):
+    read = ModelCard(card(with_base(run, layout, pretrained, "abc" if pretrained else None))).data.to_dict()
+    assert fields.items() <= read.items()
+    assert read.get("base_model") == pretrained
+    assert ("license_name" in read) == (layout == "vindr")
+
+
+@pytest.mark.parametrize("layout", ["vindr", "table"])
+def test_what_comes_of_patients_may_not_be_shared_more_freely_than_they(run, layout):
+    terms = licence(with_base(run, layout))
+    assert "may not be shared more freely than the data" in terms.sharing
+    assert terms.sharing in card(run)
+    assert terms.data in card(run)
+    assert "no patient" not in card(run)
+
+
+def test_vindr_s_copies_have_each_their_terms(run):
+    text = licence(with_base(run, "vindr")).data
+    assert "PhysioNet Credentialed Health Data License 1.5.0" in text
+    assert "Kaggle stands under the rules of its competition" in text
+
+
+def test_a_base_model_of_others_is_named_with_its_revision_and_a_local_one_is_not(run):
+    named = card(with_base(run, pretrained="CompVis/stable-diffusion-v1-4", revision="133a221b"))
+    assert "`CompVis/stable-diffusion-v1-4`, revision `133a221b`" in named
+    assert "autoencoder |" not in named, "it was not trained here"
+    local = card(with_base(run, pretrained="/home/somebody/sd"))
+    assert "somebody" not in local
+    assert "whoever shares this card has to say which" in local
+    assert "trained from scratch" in card(with_base(run))
+
+
+def test_a_lora_is_told_from_a_whole_model(run):
+    assert "the whole UNet and the text encoder" in card(run)
+    run.params["dreambooth"]["lora_rank"] = 16
+    run.params["dreambooth"]["training"]["text_encoder"] = False
+    assert "a LoRA of the UNet of rank 16 (" in card(run)
+
+
+def test_models_are_counted_by_the_study(run):
+    details = section(card(run), "Model details")
+    assert "**Fine-tuned models:** 4," in details, "2 findings, 1 number of shots, 2 trials"
+    assert "**Classifiers:** 8 of kind resnet18" in details, "4 arms, 1 number of shots, 2 trials"
+
+
+def test_prompts_are_the_run_s_own(run):
+    text = section(card(run), "Prompts")
+    assert text.startswith("\n3 distinct prompts.")
+    assert "nodule mass `<nodule_mass>`" in text
+    assert "1 distinct negative prompts" in text
+    assert (
+        "- nodule mass: `chest x-ray male <nodule_mass>`; its pair: `chest x-ray male`; "
+        "negative prompt: `chest x-ray male`"
+    ) in text
+
+
+def test_an_empty_negative_prompt_is_called_empty(run, tmp_path):
+    reported.synthetic(tmp_path, negative="")
+    text = section(card(run), "Prompts")
+    assert "The negative prompt is empty." in text
+    assert "negative prompt: empty" in text
+
+
+def test_synthetic_images_and_their_models_parents_are_counted(run):
+    assert rows(card(run), "The fine-tuned models")[2:] == [
+        [name, "10", "2", "2 to 3", "2 to 3", "2", "1", "2", "0"] for name in ("cardiomegaly", "nodule mass")
+    ]
+    assert rows(card(run), "Weights of the fine-tuned models")[2:][0] == ["cardiomegaly-10-0", "0abc"]
+
+
+def test_budgets_are_the_params(run):
+    assert rows(card(run), "Training budgets")[2:] == [
+        ["base model: autoencoder", "AutoencoderKL", "200", "48", "0.0005"],
+        ["base model: denoiser and text encoder", "UNet2DConditionModel", "2,000", "48", "0.0005"],
+        ["each fine-tuned model", "UNet", "200", "48", "2e-06"],
+        ["backbone of all classifiers", "resnet18", "200", "48", "0.0005"],
+        ["each classifier", "resnet18", "200", "48", "0.0005"],
+        ["judge of the audits", "resnet18", "200", "48", "0.0005"],
+    ]
+
+
+def test_limits_are_the_run_s_figures(run):
+    lost = {"difference": -0.02, "low": -0.05, "high": 0.01, "detectable": 0.05, "non_inferior": False}
+    answered(run, margin=0.01, majority={"vanilla": lost, "oversample": lost | {"non_inferior": True}})
+    (run.metrics / "fidelity" / "added.csv").write_text(
+        "shots,trial,arm,added,gap,diversity\n10,0,dreambooth_mix,9,0.6,0\n10,1,dreambooth_mix,9,0.8,0\n"
+    )
+    text = section(card(run), "Bias, risks and limitations")
+    sentences = [line.removeprefix("- ") for line in text.splitlines() if line]
+    assert sentences[:6] == [
+        "Intervals rest on 2 trials, each a draw of the few real images and of all seeds.",
+        "Of cardiomegaly, the rarest finding of the task on test, 100 images decide.",
+        "dreambooth_mix shows no detectable difference from oversample, which is not equality: a true difference of "
+        "less than 0.15 would have stayed unseen more often than one time in five.",
+        "Over the majority findings the AUROC of dreambooth_mix is not shown to be as good as that of vanilla: -0.020 "
+        "[-0.050, +0.010], by a margin of 0.01.",
+        "Images that dreambooth_mix adds can be told from real ones with the same finding: AUC 0.70 (0.60 to 0.80), "
+        "mean and range over trials; 0.5 would be no gap.",
+        "2 of 120 synthetic images count as copies of training images; of ordinary images, 1.0% do by chance. A copy "
+        "that was altered may pass.",
+    ]
+    assert len(sentences) == 8, "two hold for every run"
+
+
+def test_a_gap_that_could_not_be_measured_is_not_told(run):
+    (run.metrics / "fidelity" / "added.csv").write_text(
+        "shots,trial,arm,added,gap,diversity\n10,0,dreambooth_mix,9,,0\n"
+    )
+    assert "can be told from real ones" not in section(card(run), "Bias, risks and limitations")
+
+
+def test_of_one_trial_the_card_says_what_intervals_leave_out(run):
+    run.params["study"]["trials"] = [0]
+    assert "There is one trial: intervals count images, not" in card(run)
+
+
+def test_words_of_the_run_are_no_markup(run):
+    assert "> dreambooth_mix \\<improves>." in card(run)
+
+
+@pytest.mark.parametrize("layout", ["phantom", "vindr", "table"])
+def test_a_run_that_left_nothing_has_a_card_without_figures(tmp_path, layout):
+    text = card(reported.inputs(tmp_path, layout))
+    assert re.findall("^## (.*)$", text, re.M) == HEADINGS
+    assert "Nothing was measured yet" in text
+    assert "There is no list of synthetic images here" in text
+    assert re.findall(r"^#{3} (.*)$", text, re.M) == ["Direct use", "Out-of-scope use"]
+    assert re.findall(r"^([A-Z].*):\n\n\|", text, re.M) == ["Training budgets"]
+
+
+@pytest.mark.parametrize("lost", ["compare", "split", "mix", "audit", "fidelity", "ingest"])
+def test_without_a_stage_s_metrics_its_part_is_left_out(run, lost):
+    whole = card(run)
+    shutil.rmtree(run.metrics / lost)
+    rest = card(run)
+    assert len(rest) < len(whole)
+    assert re.findall("^## (.*)$", rest, re.M) == HEADINGS
+
+
+def test_an_older_run_s_answer_knows_nothing_of_what_it_could_have_seen(run):
+    answer = json.loads((run.metrics / "compare" / "answer.json").read_text())
+    for one in answer["against"].values():
+        del one["detectable"]
+    answered(run, **answer)
+    assert "stayed unseen" not in card(run)
+
+
+@pytest.mark.parametrize("profile", [".", "profiles/smoke", "profiles/nih", "profiles/vindr"])
+def test_every_profile_s_params_and_metrics_make_a_card(profile, tmp_path):
+    inputs = reported.inputs(tmp_path)
+    inputs.params.clear()
+    inputs.params.update(read_params(ROOT / profile / "params.yaml"))
+    if (ROOT / profile / "metrics" / "compare" / "answer.json").is_file():
+        shutil.copytree(ROOT / profile / "metrics", inputs.metrics)
+    text = card(inputs)
+    assert yaml.safe_load(text.split("---\n")[1])["library_name"] == "diffusers"
+    assert "nan" not in text.split()
