@@ -153,6 +153,15 @@ def test_prompts_are_the_run_s_own(run):
     ) in text
 
 
+def test_captions_of_patients_are_left_out_unless_patients_may_be_shown(run, tmp_path):
+    bare, told = "`chest x-ray <nodule_mass>`", "`chest x-ray male <nodule_mass>`"
+    hidden, shown = (card(reported.inputs(tmp_path, "vindr", show=show)) for show in (False, True))
+    assert bare in hidden
+    assert "male" not in hidden
+    assert told in shown
+    assert "report.show_patients" not in shown
+
+
 def test_an_empty_negative_prompt_is_called_empty(run, tmp_path):
     reported.synthetic(tmp_path, negative="")
     text = section(card(run), "Prompts")

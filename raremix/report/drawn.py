@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from raremix.data.captions import CLASS_PROMPT, with_findings
 from raremix.data.synthetic import negatives_of, positives
 from raremix.report.blocks import Table
 from raremix.report.cells import between, count, word, words
@@ -32,7 +33,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Example:
-    """The prompts of one synthetic image and of its pair; guidance leads away from the negative one."""
+    """Prompts of a synthetic image and of its pair; guidance leads away from the negative one."""
 
     finding: str
     prompt: str
@@ -63,10 +64,11 @@ def negative_prompts(made: Sequence[Model]) -> list[str]:
     return [text for text in found if text]
 
 
-def examples(made: Sequence[Model]) -> list[Example]:
-    """The first pair of each finding's first model."""
+def examples(made: Sequence[Model], shown: bool) -> list[Example]:
+    """The first pair of each finding's first model; unless ``shown``, without what a caption tells of a patient."""
     firsts = {model.finding: model for model in reversed(made)}
-    return [_example(firsts[finding]) for finding in dict.fromkeys(model.finding for model in made)]
+    found = [_example(firsts[finding]) for finding in dict.fromkeys(model.finding for model in made)]
+    return found if shown else [_bare(example) for example in found]
 
 
 def table(made: Sequence[Model]) -> Table:
@@ -102,6 +104,12 @@ def _images(folder: Path) -> pd.DataFrame:
         pd.read_csv(folder / name, dtype=str, keep_default_na=False) for name in ("manifest.csv", "recipe.csv")
     )
     return manifest.merge(recipe[["image_id", "negative_prompt"]], on="image_id", validate="one_to_one")
+
+
+def _bare(example: Example) -> Example:
+    """The shortest prompts of the same form."""
+    prompt = with_findings(CLASS_PROMPT, [example.finding])
+    return Example(example.finding, prompt, CLASS_PROMPT, CLASS_PROMPT if example.negative else "")
 
 
 def _example(model: Model) -> Example:
