@@ -1,20 +1,21 @@
 """How good the synthetic images are, and what each arm's add.
 
-In: real images, all synthetic images, the arms' training sets, the backbone (it extracts the features). Out:
-fidelity.csv (KID, precision and recall, density and coverage, MS-SSIM; copies are not left out, as it is about the
-generator), added.csv (each arm's domain gap beside the diversity it adds); gap.png (where the synthetic images of the
-first trial's first arm that has some differ from real ones) and the names and scores of its images, gap.csv. Figures
-are on validation.
+In: real images, all synthetic images, the arms' training sets, and a network that extracts the features: the backbone,
+or torchxrayvision's DenseNet-121 from a file. Out: fidelity.csv (KID, precision and recall, density and coverage,
+MS-SSIM; copies are not left out, as it is about the generator), added.csv (each arm's domain gap beside the diversity it
+adds); gap.png (where the synthetic images of the first trial's first arm that has some differ from real ones) and the
+names and scores of its images, gap.csv. Figures are on validation.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
+from raremix.classifier import xrayvision
 from raremix.classifier.maps import last_maps, pools_maps
 from raremix.classifier.model import from_backbone
 from raremix.classifier.predict import features
@@ -26,9 +27,9 @@ from raremix.data.trial import read_trial, training_rows
 from raremix.evaluation.diversity import added_diversity
 from raremix.evaluation.fidelity import Measuring
 from raremix.evaluation.fidelity import fidelity as measured
-from raremix.evaluation.gallery import Gallery, look
+from raremix.evaluation.gallery import Features, Gallery, Pixels, look
 from raremix.evaluation.gap import gap
-from raremix.evaluation.giveaways import giveaways, picture
+from raremix.evaluation.giveaways import Maps, giveaways, picture
 from raremix.evaluation.population import natural_and_test
 from raremix.runtime.device import Precision
 from raremix.runtime.progress import track
@@ -41,7 +42,8 @@ from stages.sections import Study
 class Fidelity:
     """How synthetic images are held against real ones."""
 
-    model: str  # extracts the features: a torchvision classifier, the backbone's
+    model: str  # a torchvision classifier, the backbone's, which extracts the features
+    xrayvision: str | None  # weights of torchxrayvision's DenseNet-121, which then does so in its place
     precision: Precision
     measuring: Measuring
 
@@ -60,16 +62,15 @@ def fidelity(
 ) -> None:
     """Measure the synthetic images of every shots and trial."""
     rows, listed = read_manifest(manifest), read_checksums(checksums)
-    extractor = from_backbone(fidelity.model, len(study.findings), weights, "fidelity")
-    extract = partial(features, extractor, precision=fidelity.precision)
+    witness = _witness(fidelity, len(study.findings), weights)
     natural, _ = natural_and_test(rows, splits, study.trials, study.findings)
-    everything = look(natural, listed, extract)
+    everything = look(natural, listed, witness.features)
     tables: dict[str, list[pd.DataFrame]] = {"fidelity": [], "added": []}
     pairs = [(shots, trial) for shots in study.shots for trial in study.trials]
     for shots, trial in track(pairs, "fidelity", len(pairs)):
         divided = read_trial(splits / f"trial{trial}.csv")
         made = read_drawn(synthetic, study.findings, findings_of(rows), shots, trial)
-        drawn = look(made, dict(zip(made["file"], made["sha256"], strict=True)), extract)
+        drawn = look(made, dict(zip(made["file"], made["sha256"], strict=True)), witness.features)
         training = everything.of(list(training_rows(rows, divided, shots)["image_id"]))
         validation = everything.of(list(divided["image_id"][divided["part"] == "validation"]))
         found = {
@@ -79,9 +80,31 @@ def fidelity(
         for name, table in found.items():
             tables[name].append(_with_key(table, shots, trial))
         if (shots, trial) == pairs[0]:
-            _show_gap(study, mixes, f"{shots}-{trial}", validation, drawn, extractor, pictures)
+            _show_gap(study, mixes, f"{shots}-{trial}", validation, drawn, witness, pictures)
     for name, parts in tables.items():
         write_csv(pd.concat(parts), out / f"{name}.csv", "%.5g")
+
+
+@dataclass(frozen=True)
+class _Witness:
+    """A network that looks at images."""
+
+    features: Callable[[Pixels], Features]
+    maps: Maps
+    pools: Callable[[Pixels], bool]  # whether the features are means of the maps
+
+
+def _witness(fidelity: Fidelity, outputs: int, weights: Path) -> _Witness:
+    if fidelity.xrayvision:
+        network = xrayvision.load(Path(fidelity.xrayvision))
+        return _Witness(
+            lambda pixels: xrayvision.features(network, pixels, fidelity.precision),
+            lambda pixels: xrayvision.maps(network, pixels, fidelity.precision),
+            lambda _: True,
+        )
+    network = from_backbone(fidelity.model, outputs, weights, "fidelity")
+    looks = partial(features, network, precision=fidelity.precision)
+    return _Witness(looks, partial(last_maps, network), partial(pools_maps, network))
 
 
 def _fidelity(
@@ -127,13 +150,13 @@ def _added(study: Study, mixes: Path, key: str, validation: Gallery, training: G
 
 
 def _show_gap(
-    study: Study, mixes: Path, key: str, validation: Gallery, drawn: Gallery, network: nn.Module, pictures: Path
+    study: Study, mixes: Path, key: str, validation: Gallery, drawn: Gallery, witness: _Witness, pictures: Path
 ) -> None:
     """No picture where there is nothing to show; its table is then a header."""
     arm, names = _first_synthetic(study.arms, mixes, key)
     found = None
-    if pools_maps(network, validation.pixels[:1]):
-        found = giveaways(validation, drawn.of(names), study.findings, partial(last_maps, network))
+    if witness.pools(validation.pixels[:1]):
+        found = giveaways(validation, drawn.of(names), study.findings, witness.maps)
     table = found.table if found else pd.DataFrame(columns=["image_id", "source", "score"])
     write_csv(table, pictures / "gap.csv", "%.5g")
     if found:

@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from drawn import MODEL, STUDY, TASK, build_study
 from PIL import Image
+from torch import nn
+from torchvision.models import densenet121
 
 from raremix.evaluation.fidelity import Measuring
 from stages.fidelity import Fidelity, fidelity
 
-ASKED = Fidelity(MODEL, "float32", Measuring(3, 10, 3, 5))
+ASKED = Fidelity(MODEL, "float32", None, Measuring(3, 10, 3, 5))
 
 
 def call(root, asked=ASKED, study=STUDY):
@@ -50,6 +54,22 @@ def test_an_arm_with_images_that_were_not_looked_at_is_left_out(tmp_path):
     again.assign(image_id=again["image_id"] + "-roundtrip").to_csv(tmp_path / "mix" / "roundtrip-5-0.csv", index=False)
     call(tmp_path, study=replace(STUDY, arms=["roundtrip", "dreambooth_mix"]))
     assert pd.read_csv(tmp_path / "out" / "added.csv")["arm"].tolist() == ["dreambooth_mix"]
+
+
+def test_another_network_may_extract_the_features(tmp_path):
+    torch.manual_seed(0)
+    network = densenet121()
+    network.features.conv0 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+    torch.save(network.state_dict(), tmp_path / "densenet121.pt")
+    build_study(tmp_path)
+    call(tmp_path)
+    own = pd.read_csv(tmp_path / "out" / "fidelity.csv")
+    call(tmp_path, replace(ASKED, xrayvision=str(tmp_path / "densenet121.pt")))
+    other = pd.read_csv(tmp_path / "out" / "fidelity.csv")
+    assert not np.allclose(own["kid"], other["kid"])
+    pixelwise = ["similarity_real", "similarity_synthetic"]
+    pd.testing.assert_frame_equal(own[pixelwise], other[pixelwise])
+    assert (tmp_path / "pictures" / "gap.png").is_file(), "its features are means of maps"
 
 
 def test_what_gives_synthetic_images_away_is_shown_for_the_first_arm_that_has_some(tmp_path):

@@ -55,7 +55,7 @@ def pictures(count, side=224):
 def test_features_are_what_the_last_layer_of_the_whole_network_sees(whole, file):
     images = pictures(2)
     spread = torch.from_numpy(images)[:, None].float() * (2048 / 255) - 1024
-    found = features(images, file, "float32")
+    found = features(load(file), images, "float32")
     assert found.shape == (2, 1024)
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, seen_by_the_last_layer(whole, spread), rtol=1e-3, atol=1e-3)
@@ -63,7 +63,7 @@ def test_features_are_what_the_last_layer_of_the_whole_network_sees(whole, file)
 
 @pytest.mark.parametrize(("grey", "value"), [(0, -1024.0), (255, 1024.0)])
 def test_black_and_white_of_any_size_are_the_ends_of_the_network_s_range(whole, file, grey, value):
-    found = features(np.full((1, 64, 64), grey, np.uint8), file, "float32")
+    found = features(load(file), np.full((1, 64, 64), grey, np.uint8), "float32")
     expected = seen_by_the_last_layer(whole, torch.full((1, 1, 224, 224), value))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
@@ -73,14 +73,14 @@ def test_large_images_are_averaged_down_not_picked_from(file):
     stripes = np.zeros((1, 896, 896), np.uint8)
     stripes[:, :, ::2] = 255
     grey = np.full((1, 896, 896), 127, np.uint8)
-    middle, black, lined = (features(one, file, "float32")[0, :] for one in (grey, 0 * grey, stripes))
+    middle, black, lined = (features(load(file), one, "float32")[0, :] for one in (grey, 0 * grey, stripes))
     assert np.abs(lined - middle).mean() < 0.2 * np.abs(black - middle).mean()
 
 
 def test_an_image_has_the_same_features_in_any_batch(file, monkeypatch):
     monkeypatch.setattr("raremix.classifier.xrayvision.BATCH", 2)
     images = np.concatenate([pictures(1, 16), np.zeros((1, 16, 16), np.uint8), pictures(1, 16)])
-    found = features(images, file, "float32")
+    found = features(load(file), images, "float32")
     np.testing.assert_allclose(found[-1], found[0], rtol=1e-3, atol=1e-3)
     assert len(found) == 3
     assert np.abs(found[1] - found[0]).max() > 0.01
@@ -88,14 +88,14 @@ def test_an_image_has_the_same_features_in_any_batch(file, monkeypatch):
 
 def test_bfloat16_is_near(file):
     images = pictures(2, 32)
-    exact, rough = features(images, file, "float32"), features(images, file, "bfloat16")
+    exact, rough = features(load(file), images, "float32"), features(load(file), images, "bfloat16")
     assert np.abs(rough - exact).mean() < 0.05 * exact.mean()
 
 
 def test_safetensors_and_torch_files_are_the_same(weights, file, tmp_path):
     save_file(weights, tmp_path / "densenet121.safetensors")
     images = pictures(1, 32)
-    ours, theirs = (features(images, one, "float32") for one in (file, tmp_path / "densenet121.safetensors"))
+    ours, theirs = (features(load(one), images, "float32") for one in (file, tmp_path / "densenet121.safetensors"))
     np.testing.assert_array_equal(ours, theirs)
 
 
@@ -108,7 +108,7 @@ def test_loading_leaves_the_global_stream_alone(file):
 def refused(path) -> str:
     """The one line with which a file is refused."""
     with pytest.raises(UserError) as caught:
-        features(pictures(1, 16), path, "float32")
+        load(path)
     line = str(caught.value)
     assert line.startswith(f"{path}: ")
     assert "\n" not in line

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from torch.nn.functional import adaptive_avg_pool2d, interpolate, relu
+from torch.nn.functional import interpolate, relu
 from torchvision.models import densenet121
 
 from raremix.runtime.device import Precision, arithmetic, device
@@ -31,30 +31,28 @@ LAYERS = "features."
 SAVE = "torch.save(torchxrayvision.models.DenseNet(weights='densenet121-res224-all').state_dict(), 'densenet121.pt')"
 
 
+def features(network: nn.Module, images: NDArray[np.uint8], precision: Precision) -> NDArray[np.float64]:
+    """What the network's last layer sees: ``[n, 1024]``, each at least 0; the means of ``maps``."""
+    chunks = (maps(network, images[start : start + BATCH], precision) for start in range(0, len(images), BATCH))
+    return np.concatenate([chunk.mean(axis=(2, 3)) for chunk in chunks])
+
+
 @torch.no_grad()
-def features(images: NDArray[np.uint8], file: Path, precision: Precision) -> NDArray[np.float64]:
-    """What the network's last layer sees: ``[n, 1024]``, each at least 0.
+def maps(network: nn.Module, images: NDArray[np.uint8], precision: Precision) -> NDArray[np.float64]:
+    """The network's last maps, all at once: ``[n, 1024, 7, 7]``, each at least 0.
 
     Args:
+        network: of ``load``.
         images: grey, 0..255, ``[n, side, side]`` with n at least 1; they are brought to 224 pixels a side.
-        file: the network's weights, as ``load`` reads them.
         precision: of the convolutions.
-
-    Raises:
-        UserError: as ``load``.
     """
-    network = load(file).to(device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    found = []
-    for start in range(0, len(images), BATCH):
-        batch = _prepared(torch.from_numpy(images[start : start + BATCH]).to(device()))
-        with arithmetic(precision):
-            maps = relu(network(batch))
-        found.append(adaptive_avg_pool2d(maps.float(), 1).flatten(1).cpu().numpy())
-    return np.concatenate(found).astype(np.float64)
+    with arithmetic(precision):
+        found = relu(network(_prepared(torch.from_numpy(images).to(device()))))
+    return found.float().cpu().numpy().astype(np.float64)
 
 
 def load(file: Path) -> nn.Module:
-    """The network without its last layer, ready to use: ``[n, 1, 224, 224]`` in, ``[n, 1024, 7, 7]`` out.
+    """The network without its last layer, where it runs: ``[n, 1, 224, 224]`` in, ``[n, 1024, 7, 7]`` out.
 
     Args:
         file: a ``state_dict`` in safetensors' format (.safetensors) or torch.save's.
@@ -77,7 +75,8 @@ def load(file: Path) -> nn.Module:
                 f"{file}: '{LAYERS}{name}' is {here} where torchxrayvision's DenseNet-121 has {there}; save it: {SAVE}"
             )
     network.load_state_dict(weights, assign=True)
-    return network.float().eval()
+    ready = network.float().eval().to(device())
+    return ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _read(file: Path) -> dict[str, torch.Tensor]:
