@@ -3,8 +3,8 @@
 In: real images, all synthetic images, the arms' training sets, and a network that extracts the features: the backbone,
 or torchxrayvision's DenseNet-121 from a file. Out: fidelity.csv (KID, precision and recall, density and coverage,
 MS-SSIM; copies are not left out, as it is about the generator), added.csv (each arm's domain gap beside the diversity
-it adds); gap.png (where the synthetic images of the first trial's first arm that has some differ from real ones) and the
-names and scores of its images, gap.csv. Figures are on validation.
+it adds); gap.png (where the synthetic images of the first trial's first arm that has some differ from real ones) and
+the names and scores of its images, gap.csv. Figures are on validation.
 """
 
 from collections.abc import Callable
