@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from jsonargparse.typing import NonNegativeInt, OpenUnitInterval
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, OpenUnitInterval
 
 from raremix.data import plan as planner
 from raremix.data import split as room
@@ -30,6 +30,9 @@ class Split:
     validation: OpenUnitInterval  # share of the patients that are not in test
     test: OpenUnitInterval  # share of all patients, if there is no official test part
     min_validation: NonNegativeInt  # images of each finding of the task
+    company: (
+        ClosedUnitInterval  # of synthetic images: 1 for other findings as often as with real ones, 0 as in the corpus
+    )
 
 
 def split(study: Study, split: Split, manifest: Path, votes: Path, out: Path, metrics: Path) -> None:
@@ -41,11 +44,12 @@ def split(study: Study, split: Split, manifest: Path, votes: Path, out: Path, me
     trials = {k: room.draw_trial(frame, parts, study.minority, max(study.shots), split.seed, k) for k in study.trials}
     corpus = room.corpus(frame, read_votes(votes, frame), parts, task)
     others = [finding for finding in findings(frame) if finding not in task]
-    sets = planner.sets_of(frame[frame["image_id"].isin(corpus["image_id"])], others)
+    ordinary = frame[frame["image_id"].isin(corpus["image_id"])]
+    sets = planner.sets_of(ordinary, others)
     plans, imbalances = [], []
     for shots, (k, trial) in product(study.shots, trials.items()):
         training = training_rows(frame, trial, shots)
-        lacking = planner.lacks(training, task, others)
+        lacking = planner.lacks(training, ordinary, task, others, split.company)
         planned = planner.plan(lacking, sets)
         left = planner.imbalance(training, lacking, planned, sets, others)
         plans.append(_with_key(planned, shots, k))

@@ -49,7 +49,8 @@ class Lack:
 
     finding: str
     images: int
-    rates: Array  # [findings beside the task]: how often each comes with it
+    company: Array  # [findings beside the task]: how often each comes with it in real images
+    rates: Array  # the same, as it is asked for in synthetic ones
 
     @property
     def wanted(self) -> Counts:
@@ -73,19 +74,23 @@ def sets_of(corpus: pd.DataFrame, findings: Sequence[str]) -> Sets:
     return Sets(list(one.index), one.to_numpy(np.int64), np.asarray(names.value_counts().loc[one.index], np.int64))
 
 
-def lacks(training: pd.DataFrame, task: Sequence[str], others: Sequence[str]) -> list[Lack]:
-    """A ``Lack`` for each finding of the ``task``, from the training rows of a trial (0/1 columns).
+def lacks(
+    training: pd.DataFrame, corpus: pd.DataFrame, task: Sequence[str], others: Sequence[str], company: float
+) -> list[Lack]:
+    """A ``Lack`` for each finding of the ``task``, from the training rows of a trial and the corpus (0/1 columns).
 
     The ``others`` come with finding f as often as ``(carriers of both + k * p) / (carriers of f + k)``: p is their
     prevalence among all training images with a finding of the task, k is ``PSEUDO_COUNT``. So ten shots speak for
-    themselves, but none of the others is ruled out since no shot has it.
+    themselves, but none of the others is ruled out since no shot has it. Asked for is the share ``company`` (0 to 1) of
+    the way there from the prevalence in the corpus: the more findings a prompt names, the fainter each is drawn.
     """
+    ordinary = corpus[list(others)].mean().to_numpy()
     prevalence = training.loc[training[list(task)].any(axis=1), list(others)].mean().to_numpy()
     found = []
     for finding, images in needed(training[list(task)]).items():
         marks = training.loc[training[finding] == 1, list(others)].to_numpy()
-        rates = (marks.sum(axis=0) + PSEUDO_COUNT * prevalence) / (len(marks) + PSEUDO_COUNT)
-        found.append(Lack(finding, images, rates))
+        real = (marks.sum(axis=0) + PSEUDO_COUNT * prevalence) / (len(marks) + PSEUDO_COUNT)
+        found.append(Lack(finding, images, real, company * real + (1 - company) * ordinary))
     return found
 
 
@@ -108,11 +113,13 @@ def imbalance(
 ) -> pd.DataFrame:
     """``finding, target, real, planned, left`` of the findings of the task and of the ``others``, in images.
 
-    ``target`` counts real carriers and, of a finding of the task, what it lacks; of the others, those that what is
-    lacking would carry. ``left`` is below 0 where more is planned. ``drawn`` is what ``plan`` returned.
+    ``target`` counts real carriers and, of a finding of the task, what it lacks; of the others, those that real images
+    in place of what is lacking would carry. ``left`` is below 0 where more is planned. ``drawn`` is what ``plan``
+    returned.
     """
     task = [lack.finding for lack in lacking]
-    asked = np.concatenate([[lack.images for lack in lacking], sum(lack.wanted for lack in lacking)])
+    beside = np.rint(sum(lack.images * lack.company for lack in lacking)).astype(np.int64)
+    asked = np.concatenate([[lack.images for lack in lacking], beside])
     by_set = drawn.groupby("label_set")["images"].sum().loc[list(sets.names)].to_numpy()
     by_finding = drawn.groupby("finding")["images"].sum().loc[task].to_numpy()
     real = training[[*task, *others]].sum().to_numpy()
