@@ -134,15 +134,27 @@ def corpus():
 
 
 def test_rates_are_those_of_the_carriers_drawn_to_the_prevalence():
-    heart, air = lacks(training(), TASK, OTHERS)
+    heart, air = lacks(training(), corpus(), TASK, OTHERS, 1.0)
     assert (heart.images, air.images) == (0, 36)
     assert heart.rates == pytest.approx([0, (20 + 4 * 20 / 44) / 44, (0 + 4 * 4 / 44) / 44])
     assert air.rates == pytest.approx([0, (0 + 4 * 20 / 44) / 8, (4 + 4 * 4 / 44) / 8])
     assert air.wanted.tolist() == np.rint(36 * air.rates).tolist()
 
 
+def test_less_company_is_nearer_to_the_corpus_and_leaves_more():
+    ordinary = corpus()[OTHERS].mean().to_numpy()
+    real, none, some = (lacks(training(), corpus(), TASK, OTHERS, company)[1] for company in (1.0, 0.0, 0.25))
+    assert none.rates == pytest.approx(ordinary)
+    assert some.rates == pytest.approx(0.25 * real.rates + 0.75 * ordinary)
+    assert none.company.tolist() == some.company.tolist() == real.rates.tolist()
+    known = sets_of(corpus(), OTHERS)
+    lacking = lacks(training(), corpus(), TASK, OTHERS, 0.25)
+    table = imbalance(training(), lacking, plan(lacking, known), known, OTHERS).set_index("finding")
+    assert table.loc["haze", "left"] == np.rint(36 * real.rates[2]) - some.wanted[2] > 0
+
+
 def test_a_plan_has_each_findings_own_company_and_only_sets_of_the_corpus():
-    known, lacking = sets_of(corpus(), OTHERS), lacks(training(), TASK, OTHERS)
+    known, lacking = sets_of(corpus(), OTHERS), lacks(training(), corpus(), TASK, OTHERS, 1.0)
     made = plan(lacking, known)
     assert list(made.columns) == ["finding", "label_set", "share", "images"]
     assert set(made["label_set"]) == {"", "bone", "scar", "haze", "bone|scar", "scar|haze"}
@@ -155,7 +167,7 @@ def test_a_plan_has_each_findings_own_company_and_only_sets_of_the_corpus():
 
 
 def test_what_is_out_of_reach_is_left():
-    lacking = lacks(training(), TASK, OTHERS)
+    lacking = lacks(training(), corpus(), TASK, OTHERS, 1.0)
     for rows, left in ((corpus(), 0), (corpus().query("haze == 0"), lacking[1].wanted[2])):
         known = sets_of(rows, OTHERS)
         table = imbalance(training(), lacking, plan(lacking, known), known, OTHERS).set_index("finding")
@@ -167,7 +179,7 @@ def test_what_is_out_of_reach_is_left():
 
 
 def test_without_findings_beside_the_task_there_is_one_set():
-    known, lacking = sets_of(corpus(), []), lacks(training(), TASK, [])
+    known, lacking = sets_of(corpus(), []), lacks(training(), corpus(), TASK, [], 1.0)
     made = plan(lacking, known)
     assert made[["label_set", "images"]].to_numpy().tolist() == [["", 0], ["", 36]]
     assert imbalance(training(), lacking, made, known, [])["left"].tolist() == [0, 0]

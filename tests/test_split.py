@@ -157,7 +157,7 @@ def stage(tmp_path):
         write_csv(manifest, tmp_path / "manifest.csv")
         write_csv(manifest.drop(columns=FIXED[1:]), tmp_path / "votes.csv")
         usual = {"findings": TASK, "minority": TASK[2:], "arms": ["vanilla"], "shots": [2, 4], "trials": [0, 1]}
-        section = Split(**({"seed": 0, "validation": 0.25, "test": 0.2, "min_validation": 3} | changes))
+        section = Split(**({"seed": 0, "validation": 0.25, "test": 0.2, "min_validation": 3, "company": 1.0} | changes))
         paths = (tmp_path / name for name in ("manifest.csv", "votes.csv", "splits", "metrics"))
         split(Study(**usual | (study or {})), section, *paths)
         return tmp_path / "splits"
