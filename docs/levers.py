@@ -136,9 +136,10 @@ def _fit(lever: Lever, network: str):  # type: ignore[no-untyped-def]
     labels = rows[lever.draw.findings].to_numpy(np.float32)
     draws = (rows[phase].to_numpy(np.float64) for phase in ("weight", "late"))
     examples = Examples(images.load(list(rows["file"]), digests), labels, *draws)
-    start = from_backbone(network, labels.shape[1], Path("models/backbone.safetensors"), lever.draw.trial)
+    backbone = Path("models/backbone.safetensors")
+    start = from_backbone(network, labels.shape[1], backbone, lever.draw.trial)
     seed = f"{lever.draw.shots}-{lever.draw.trial}"
-    checkpoint = Checkpoint("lever", lever.arm, lever.name, lever.draw.trial)
+    checkpoint = Checkpoint("lever", lever.arm, lever.training, rows.to_csv(), sorted(digests.items()), backbone)
     model, _ = train(start, examples, lever.training, seed, checkpoint, recipe(lever.arm))
     checkpoint.clear()
     return model

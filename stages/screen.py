@@ -1,8 +1,9 @@
 """Which synthetic images are copies, and whether anything that trains is also tested; before any arm sees them.
 
 In: real images, all synthetic images, the backbone (it extracts the features). Out: copies-<shots>-<trial>.csv (the
-copies of training images, which mix leaves out with their pairs), memorisation.csv, nearest.png. Of validation and test
-only the pixels are held against what trains, and a near-duplicate there stops the run.
+copies of training images, which mix leaves out with their pairs), memorisation.csv, nearest.png. Validation also says
+what is ordinary, so which distances are a copy's. Pixels of validation and test are held against the real and synthetic
+images that train, and a near-duplicate there stops the run.
 """
 
 from dataclasses import dataclass

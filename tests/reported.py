@@ -45,6 +45,7 @@ def params(layout: str = "phantom", shots: int = 10) -> dict:
         "synthesize": drawing,
         "audit": {"model": "resnet18", "training": training},
         "classify": {"model": "resnet18", "training": training},
+        "fidelity": {"xrayvision": None},
         "compare": {"shots": shots},
         "report": {"show_patients": False},
     }

@@ -205,6 +205,9 @@ def test_the_ceiling_takes_other_patients_until_the_findings_are_even():
     assert reached["nodule"] == 5 + 30, "all there are, which is fewer than the 48 that lack"
     assert reached["air"] == 5 + 30
     assert 53 <= reached["fluid"] < 60
+    made = build("dreambooth_mix", draw())["source"] == "synthetic"
+    assert 0 < len(extra) < made.sum(), "findings that come along count"
+    assert reached["heart"] == 53 + extra["heart"].sum()
 
 
 def test_the_ceiling_takes_no_more_than_lacks():

@@ -55,7 +55,10 @@ def build(arm: str, draw: Draw) -> pd.DataFrame:
 
 
 def reached(arm: str, draw: Draw, rows: pd.DataFrame) -> pd.DataFrame:
-    """``shots, trial, arm, finding, rows, positives, prevalence``: rows that carry it, their weight, its share."""
+    """``shots, trial, arm, finding, rows, positives, prevalence``: rows that carry it, their weight, its share.
+
+    By weight, so of the first phase where there are two.
+    """
     marks = rows[draw.findings].to_numpy()
     weighted = rows["weight"].to_numpy() @ marks
     balance = {"finding": draw.findings, "rows": marks.sum(axis=0), "positives": weighted}
@@ -82,9 +85,10 @@ def _crt(draw: Draw) -> pd.DataFrame:
 
 
 def _real_ceiling(draw: Draw) -> pd.DataFrame:
-    """dreambooth_mix with other patients' radiographs in the synthetic ones' place, as far as there are as many.
+    """Other radiographs in the synthetic images' place, until no finding lacks any, as far as there are.
 
-    They carry what they carry, so a finding that comes along counts.
+    They carry what they carry: a finding that comes along counts, so that they are fewer than the synthetic images, and
+    the most frequent finding gets more frequent.
     """
     mixed = [_vanilla(draw)]
     lacking = pd.Series(needed(draw.real[draw.findings]))

@@ -1,4 +1,4 @@
-"""Which label sets synthetic images are to have, so that findings come together as often as in real images.
+"""Which label sets synthetic images are to have, so that findings come together nearly as often as is asked for.
 
 A checkpoint draws one finding of the task, its own, and beside it what the base model knows: label sets that images of
 the base corpus have, since each synthetic image starts from the caption of one. How many of which is an integer

@@ -97,7 +97,7 @@ def distance(arm: str | None, means: dict[str, float]) -> str:
     """The same in words; nothing if the study has no ceiling."""
     if arm is None or not {FLOOR, CEILING} <= means.keys():
         return ""
-    other = f"{CEILING} (as many other real images in place of the synthetic ones, {means[CEILING]:.3f})"
+    other = f"{CEILING} (other real images in place of the synthetic ones, {means[CEILING]:.3f})"
     share = way(arm, means)
     if share is None:
         return f"Here {other} is no better than {FLOOR}."

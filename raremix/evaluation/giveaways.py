@@ -53,7 +53,7 @@ class Giveaways:
     finding: str  # which they all have, or ``no finding``
     table: pd.DataFrame  # image_id, source (synthetic or real), score
     pixels: Pixels  # [n, side, side]
-    activation: Array  # [n, rows, columns], what each place adds to the score; the mean of each is the score
+    activation: Array  # [n, rows, columns], what each place adds to the score, their mean but for rounding
 
 
 def giveaways(real: Gallery, added: Gallery, findings: Sequence[str], maps: Maps) -> Giveaways | None:

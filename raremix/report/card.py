@@ -115,7 +115,11 @@ def _evaluated(inputs: Inputs) -> list[Evaluated]:
         ("The primary result", result.FIXED, result.answer),
         ("The arms", TEST, result.arms),
         ("What is drawn: the judge's audits", audits.NOTE, audits.audits),
-        ("Fidelity, copies, gap", f"{fidelity.NOTE} {fidelity.COPIES} {fidelity.ADDED}", fidelity.fidelity),
+        (
+            "Fidelity, copies, gap",
+            f"{fidelity.witness(inputs)} {fidelity.NOTE} {fidelity.COPIES} {fidelity.ADDED}",
+            fidelity.fidelity,
+        ),
     ]
     found = [Evaluated(title, note, list(_tables(build(inputs).blocks))) for title, note, build in parts]
     return [part for part in found if part.tables]

@@ -22,9 +22,9 @@ FIGURES = {
     "similarity_synthetic": ("MS-SSIM of pairs", 2),
 }
 NOTE = (
-    "On validation, by features of the backbone; the mean over trials and their range. The rows of real training "
-    "images say what two sets of real images reach: hold the others against these. KID: 0 for one population, in the "
-    "features' own scale. MS-SSIM: the higher, the less diverse."
+    "On validation; the mean over trials and their range. The rows of real training images say what two sets of real "
+    "images reach: hold the others against these. KID: 0 for one population, in the features' own scale. MS-SSIM: the "
+    "higher, the less diverse."
 )
 COPIES = (
     "A copy is a synthetic image nearer to a training image, in relation to the next fifty, than hardly any real image "
@@ -48,7 +48,14 @@ def fidelity(inputs: Inputs) -> Section:
     if measured.empty:
         return Section(TITLE, [Text("Not in this run: no metrics/fidelity/fidelity.csv.")])
     blocks = [_added(inputs.at_shots("fidelity/added.csv")), _giveaways(inputs), _copies(inputs)]
-    return Section(TITLE, [Text(NOTE), _measured(measured), *(block for block in blocks if block)])
+    notes = Text(f"{witness(inputs)} {NOTE}")
+    return Section(TITLE, [notes, _measured(measured), *(block for block in blocks if block)])
+
+
+def witness(inputs: Inputs) -> str:
+    """Whose features they are."""
+    other = inputs.params["fidelity"]["xrayvision"]
+    return "By features of torchxrayvision's DenseNet-121." if other else "By features of the backbone."
 
 
 def _measured(table: pd.DataFrame) -> Table:

@@ -13,9 +13,10 @@ ROWS = (
     "the finding. Below: the same seeds and captions without it."
 )
 LEFT = (
-    "Synthetic images carry other findings as often as the real images of their finding do, as far as images of the "
-    "base model's corpus have such label sets. Left: what the target lacks, below 0 where there is more; the mean over "
-    "trials and its range."
+    "The target: synthetic images carry other findings as often as the real images of their finding do. Asked for is a "
+    "share of that (split.company), since each further finding in a prompt makes the others fainter, and drawn is what "
+    "label sets of the base model's corpus allow. Left: what the target lacks, below 0 where there is more; the mean "
+    "over trials and its range."
 )
 PARTS = ("train", "validation", "test", "held_back", "reserve")
 
