@@ -60,8 +60,8 @@ def test_how_far_it_comes_towards_the_ceiling():
     means = {"oversample": 0.2, "real_ceiling": 0.3, "dreambooth_mix": 0.26}
     assert way("dreambooth_mix", means) == pytest.approx(0.6)
     assert distance("dreambooth_mix", means) == (
-        "It comes 60 % of the way from oversample to real_ceiling (other real images in place of the synthetic ones, 0.300); "
-        "that share has no interval."
+        "It comes 60 % of the way from oversample to real_ceiling (other real images in place of the synthetic ones, "
+        "0.300); that share has no interval."
     )
     assert way("dreambooth_mix", means | {"dreambooth_mix": 0.1}) == pytest.approx(-1), "the wrong way is said, too"
     assert way("dreambooth_mix", means | {"real_ceiling": 0.2}) is None
