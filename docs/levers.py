@@ -103,7 +103,6 @@ def _levers(draw: mix.Draw, classify: Classify) -> Iterator[Lever]:
     for arm in ("oversample", "dreambooth_balanced"):
         yield Lever(arm, "half the rate", draw, replace(usual, lr=usual.lr / 2))
         yield Lever(arm, "twice the rate", draw, replace(usual, lr=usual.lr * 2))
-        yield Lever(arm, "twice the steps", draw, replace(usual, steps=2 * usual.steps))
     for share in (0.25, 0.75):
         yield Lever("dreambooth_balanced", f"synthetic share {share:g}", replace(draw, synthetic_share=share), usual)
     yield Lever("dreambooth_balanced", "the clearest half", replace(draw, pool=_clearest(draw, usual)), usual)
