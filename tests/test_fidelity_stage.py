@@ -14,7 +14,7 @@ from torchvision.models import densenet121
 from raremix.evaluation.fidelity import Measuring
 from stages.fidelity import Fidelity, fidelity
 
-ASKED = Fidelity(MODEL, "float32", None, Measuring(3, 10, 3, 5))
+ASKED = Fidelity(MODEL, None, "float32", Measuring(3, 10, 3, 5))
 
 
 def call(root, asked=ASKED, study=STUDY):
