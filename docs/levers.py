@@ -79,8 +79,8 @@ def main(out: Path) -> None:
             figures = found["ap"]["minority"], found["auroc"]["minority"], found["auroc"]["majority"]
             table.append((lever.arm, lever.name, trial, *figures))
             print(*table[-1], flush=True)
-    columns = ["arm", "lever", "trial", "minority_ap", "minority_auroc", "majority_auroc"]
-    pd.DataFrame(table, columns=columns).to_csv(out, index=False, float_format="%.4f")
+        columns = ["arm", "lever", "trial", "minority_ap", "minority_auroc", "majority_auroc"]
+        pd.DataFrame(table, columns=columns).to_csv(out, index=False, float_format="%.4f")  # trial by trial
 
 
 def _draw(study: Study, share: float, rows: pd.DataFrame, trial: int) -> mix.Draw:
