@@ -7,6 +7,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from raremix.report.blocks import Fold, Part, Side, Table, Text
 from raremix.report.inputs import Inputs
 
 FINDINGS = ["cardiomegaly", "nodule_mass"]
@@ -225,3 +226,32 @@ def save(path: Path, seed: int, width: int = 64) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (24, width), dtype=np.uint8)
     Image.fromarray(noise).save(path)
+
+
+def blocks(section, kind):
+    """All blocks of a kind, however deep."""
+    found = []
+    for block in section.blocks:
+        found += [block] if isinstance(block, kind) else []
+        found += blocks(block, kind) if isinstance(block, Part | Fold | Side) else []
+    return found
+
+
+def texts(section):
+    return " ".join(block.text for block in blocks(section, Text))
+
+
+def table(section, caption):
+    (found,) = [one for one in blocks(section, Table) if caption in one.caption]
+    return [list(found.columns), *([cell.text for cell in row] for row in found.rows)]
+
+
+def values(chart):
+    return chart.spec["data"]["values"]
+
+
+def edit(run, name, change):
+    path = run.metrics / name
+    figures = json.loads(path.read_text())
+    change(figures)
+    path.write_text(json.dumps(figures))
