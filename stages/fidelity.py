@@ -7,18 +7,13 @@ it adds); gap.png (where the synthetic images of the first trial's first arm tha
 the names and scores of its images, gap.csv. Figures are on validation.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from raremix.classifier import xrayvision
-from raremix.classifier.maps import last_maps, pools_maps
-from raremix.classifier.model import from_backbone
-from raremix.classifier.predict import features
+from raremix.classifier.witness import Witness, witness
 from raremix.data.checksums import read_checksums
 from raremix.data.manifest import findings as findings_of
 from raremix.data.manifest import read_manifest, write_csv
@@ -27,9 +22,9 @@ from raremix.data.trial import read_trial, training_rows
 from raremix.evaluation.diversity import added_diversity
 from raremix.evaluation.fidelity import Measuring
 from raremix.evaluation.fidelity import fidelity as measured
-from raremix.evaluation.gallery import Features, Gallery, Pixels, look
+from raremix.evaluation.gallery import Gallery, look
 from raremix.evaluation.gap import gap
-from raremix.evaluation.giveaways import Maps, giveaways, picture
+from raremix.evaluation.giveaways import giveaways, picture
 from raremix.evaluation.population import natural_and_test
 from raremix.runtime.device import Precision
 from raremix.runtime.progress import track
@@ -62,15 +57,15 @@ def fidelity(
 ) -> None:
     """Measure the synthetic images of every shots and trial."""
     rows, listed = read_manifest(manifest), read_checksums(checksums)
-    witness = _witness(fidelity, len(study.findings), weights)
+    looking = witness(weights, fidelity.model, fidelity.xrayvision, fidelity.precision)
     natural, _ = natural_and_test(rows, splits, study.trials, study.findings)
-    everything = look(natural, listed, witness.features)
+    everything = look(natural, listed, looking.features)
     tables: dict[str, list[pd.DataFrame]] = {"fidelity": [], "added": []}
     pairs = [(shots, trial) for shots in study.shots for trial in study.trials]
     for shots, trial in track(pairs, "fidelity", len(pairs)):
         divided = read_trial(splits / f"trial{trial}.csv")
         made = read_drawn(synthetic, study.findings, findings_of(rows), shots, trial)
-        drawn = look(made, dict(zip(made["file"], made["sha256"], strict=True)), witness.features)
+        drawn = look(made, dict(zip(made["file"], made["sha256"], strict=True)), looking.features)
         training = everything.of(list(training_rows(rows, divided, shots)["image_id"]))
         validation = everything.of(list(divided["image_id"][divided["part"] == "validation"]))
         found = {
@@ -80,31 +75,9 @@ def fidelity(
         for name, table in found.items():
             tables[name].append(_with_key(table, shots, trial))
         if (shots, trial) == pairs[0]:
-            _show_gap(study, mixes, f"{shots}-{trial}", validation, drawn, witness, pictures)
+            _show_gap(study, mixes, f"{shots}-{trial}", validation, drawn, looking, pictures)
     for name, parts in tables.items():
         write_csv(pd.concat(parts), out / f"{name}.csv", "%.5g")
-
-
-@dataclass(frozen=True)
-class _Witness:
-    """A network that looks at images."""
-
-    features: Callable[[Pixels], Features]
-    maps: Maps
-    pools: Callable[[Pixels], bool]  # whether the features are means of the maps
-
-
-def _witness(fidelity: Fidelity, outputs: int, weights: Path) -> _Witness:
-    if fidelity.xrayvision:
-        network = xrayvision.load(Path(fidelity.xrayvision))
-        return _Witness(
-            lambda pixels: xrayvision.features(network, pixels, fidelity.precision),
-            lambda pixels: xrayvision.maps(network, pixels, fidelity.precision),
-            lambda _: True,
-        )
-    network = from_backbone(fidelity.model, outputs, weights, "fidelity")
-    looks = partial(features, network, precision=fidelity.precision)
-    return _Witness(looks, partial(last_maps, network), partial(pools_maps, network))
 
 
 def _fidelity(
@@ -150,13 +123,13 @@ def _added(study: Study, mixes: Path, key: str, validation: Gallery, training: G
 
 
 def _show_gap(
-    study: Study, mixes: Path, key: str, validation: Gallery, drawn: Gallery, witness: _Witness, pictures: Path
+    study: Study, mixes: Path, key: str, validation: Gallery, drawn: Gallery, looking: Witness, pictures: Path
 ) -> None:
     """No picture where there is nothing to show; its table is then a header."""
     arm, names = _first_synthetic(study.arms, mixes, key)
     found = None
-    if witness.pools(validation.pixels[:1]):
-        found = giveaways(validation, drawn.of(names), study.findings, witness.maps)
+    if looking.pools(validation.pixels[:1]):
+        found = giveaways(validation, drawn.of(names), study.findings, looking.maps)
     table = found.table if found else pd.DataFrame(columns=["image_id", "source", "score"])
     write_csv(table, pictures / "gap.csv", "%.5g")
     if found:

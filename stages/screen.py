@@ -1,21 +1,20 @@
 """Which synthetic images are copies, and whether anything that trains is also tested; before any arm sees them.
 
-In: real images, all synthetic images, the backbone (it extracts the features). Out: copies-<shots>-<trial>.csv (the
-copies of training images, which mix leaves out with their pairs), memorisation.csv, nearest.png. Validation also says
-what is ordinary, so which distances are a copy's. Pixels of validation and test are held against the real and synthetic
-images that train, and a near-duplicate there stops the run.
+In: real images, all synthetic images, and a network that extracts the features: the backbone, or torchxrayvision's
+DenseNet-121 from a file. Out: copies-<shots>-<trial>.csv (the copies of training images, which mix leaves out with
+their pairs), memorisation.csv, nearest.png. Validation also says what is ordinary, so which distances are a copy's.
+Pixels of validation and test are held against the real and synthetic images that train, and a near-duplicate there
+stops the run.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jsonargparse.typing import OpenUnitInterval, PositiveInt
 
-from raremix.classifier.model import from_backbone
-from raremix.classifier.predict import features
+from raremix.classifier.witness import witness
 from raremix.data import images
 from raremix.data.checksums import read_checksums
 from raremix.data.leaks import check_leaks
@@ -39,7 +38,8 @@ CEILING = ["held_back", "reserve"]  # from these one arm learns, real_ceiling
 class Screen:
     """How copies are told from ordinary synthetic images."""
 
-    model: str  # extracts the features: a torchvision classifier, the backbone's
+    model: str  # a torchvision classifier, the backbone's, which extracts the features
+    xrayvision: str | None  # weights of torchxrayvision's DenseNet-121, which then does so in its place
     precision: Precision
     false_alarms: OpenUnitInterval  # share of ordinary images that may pass for copies
     shown: PositiveInt  # synthetic images beside the training images that are nearest to them
@@ -59,8 +59,7 @@ def screen(
 ) -> None:
     """Look for leaks and for copies among the synthetic images of every shots and trial."""
     rows, listed = read_manifest(manifest), read_checksums(checksums)
-    extractor = from_backbone(screen.model, len(study.findings), weights, "screen")
-    extract = partial(features, extractor, precision=screen.precision)
+    extract = witness(weights, screen.model, screen.xrayvision, screen.precision).features
     _, test = natural_and_test(rows, splits, study.trials, study.findings)
     tested = images.load(list(test["file"]), listed)
     everything = look(rows[~rows["image_id"].isin(test["image_id"])], listed, extract)

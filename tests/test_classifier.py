@@ -88,6 +88,16 @@ def test_a_head_that_is_trained_late_stands_on_features_that_no_longer_move():
     assert not torch.equal(first.classifier[-1].weight, both.classifier[-1].weight)
 
 
+def test_the_average_of_a_late_phase_forgets_as_fast_as_the_phase_is_short():
+    def averaged(decay):
+        training = replace(tiny.CLASSIFIER, steps=8, ema_decay=decay)
+        return fit(f"decay {decay}", training, recipe=Recipe(late=0.25))[0].state_dict()["classifier.3.weight"]
+
+    first, last = averaged(1.0), averaged(0.0)  # of the phase's two steps
+    assert not torch.allclose(first, last)
+    assert torch.allclose(averaged(0.5), 0.5**4 * first + (1 - 0.5**4) * last, atol=1e-7)
+
+
 def test_every_recipe_is_of_an_arm():
     assert set(RECIPES) <= set(ARMS)
     assert recipe("vanilla") == Recipe()

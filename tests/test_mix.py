@@ -225,3 +225,10 @@ def test_roundtrip_shares_each_carriers_weight_with_what_the_autoencoder_leaves_
     assert counts(rows) == pytest.approx(counts(over))
     assert rows["weight"].sum() == pytest.approx(over["weight"].sum())
     assert counts(again) == pytest.approx({finding: weight / 2 for finding, weight in counts(over).items()})
+
+
+def test_roundtrip_needs_every_carrier_rebuilt():
+    whole = draw()
+    lost = whole.real.loc[whole.real["air"] == 1, "image_id"].iloc[0]
+    with pytest.raises(UserError, match=f"data/roundtrip/manifest.csv: '{lost}' carries a finding and is missing"):
+        build("roundtrip", replace(whole, rebuilt=whole.rebuilt[whole.rebuilt["image_id"] != lost]))

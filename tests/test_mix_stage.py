@@ -74,6 +74,8 @@ def test_stage_writes_all_arms_and_the_balance(stage, capsys):
     assert balance.loc[("oversample", "nodule"), "positives"] == pytest.approx(
         balance.loc[("vanilla", "heart"), "positives"]
     )
+    alike = (balance["late_prevalence"] == balance["prevalence"]).groupby("arm").all()
+    assert list(alike.index[~alike]) == ["crt"], "the synthetic stream has the prevalence of what follows it"
     assert "dreambooth_balanced" in capsys.readouterr().out
     written = pd.read_csv(root / "mix" / "dreambooth_balanced-5-0.csv")
     digests = {"real": "4" * 64, "synthetic": "5" * 64}

@@ -5,13 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from drawn import MODEL, SIDE, STUDY, build_study
+from torch import nn
+from torchvision.models import densenet121
 
 from raremix.data import images
 from raremix.runtime.errors import UserError
 from stages.screen import Screen, screen
 
-ASKED = Screen(MODEL, "float32", 0.04, 4)
+ASKED = Screen(MODEL, None, "float32", 0.04, 4)
 
 
 def call(root, asked=ASKED):
@@ -67,3 +70,15 @@ def test_too_few_held_out_images_can_not_calibrate(tmp_path):
     build_study(tmp_path)
     with pytest.raises(UserError, match=r"50 held-out images can't calibrate 0\.01 false alarms"):
         call(tmp_path, replace(ASKED, false_alarms=0.01))
+
+
+def test_another_network_can_look_and_still_sees_the_planted_copy(done, tmp_path):
+    torch.manual_seed(0)
+    network = densenet121()
+    network.features.conv0 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+    torch.save(network.state_dict(), tmp_path / "densenet121.pt")
+    build_study(tmp_path, planted="air3")
+    call(tmp_path, replace(ASKED, xrayvision=str(tmp_path / "densenet121.pt")))
+    assert "air3" in set(pd.read_csv(tmp_path / "screened" / "copies-5-0.csv")["image_id"])
+    own, other = (pd.read_csv(root / "metrics" / "memorisation.csv") for root in (done, tmp_path))
+    assert not np.allclose(own["least_feature_distance"], other["least_feature_distance"])

@@ -28,7 +28,8 @@ def augment(images: torch.Tensor, augmentation: Augmentation, random: torch.Gene
 class Radiographic(v2.RandAugment):
     """RandAugment (Cubuk et al. 2020) without what makes no radiograph: inverted and quantised greys, and colours.
 
-    Two operations an image, each at a drawn strength; it draws from torch's global generator.
+    Two drawn operations an image, both at torchvision's usual magnitude (9 of 31) and with a drawn sign; it draws from
+    torch's global generator.
     """
 
     _AUGMENTATION_SPACE = {  # noqa: RUF012 - torchvision's name and form

@@ -23,10 +23,11 @@ MARGIN = 0.5  # the largest, of the rarest class; Cao et al. 2019 take it of a c
 def loss_of(name: LossName, labels: NDArray[np.float32]) -> Loss:
     """The loss of training rows with ``labels [n, findings]``, each finding on at least one of them.
 
-    ``class_balanced`` weighs each class by the inverse of its effective number of images (Cui et al. 2019, eq. 4), so
-    that a finding's images weigh 1 on average. ``ldam_drw`` lowers the logit of a class by a margin that goes with its
-    count to the power of -1/4 (Cao et al. 2019, eq. 13), and weighs classes as well, but only late (their deferred
-    re-weighting).
+    ``class_balanced`` weighs each class by the inverse of its effective number of images (Cui et al. 2019, eq. 4). A
+    batch's loss is the weighted mean of its images, finding by finding, as torch's ``cross_entropy`` has it: a sum over
+    fixed norms would let the one carrier in a batch move the network a hundred times as far. ``ldam_drw`` lowers the
+    logit of a class by a margin that goes with its count to the power of -1/4 (Cao et al. 2019, eq. 13), and weighs
+    classes as well, but only late (their deferred re-weighting).
     """
     counts = torch.from_numpy(np.stack([(labels == 0).sum(axis=0), (labels == 1).sum(axis=0)])).float()
     weights, margins = _weights(counts).to(device()), _margins(counts).to(device())
@@ -34,18 +35,19 @@ def loss_of(name: LossName, labels: NDArray[np.float32]) -> Loss:
     def loss(logits: torch.Tensor, labels: torch.Tensor, late: bool) -> torch.Tensor:
         if name == "ldam_drw":
             logits = logits - torch.where(labels == 1, margins[1], -margins[0])
-        weighted = name == "class_balanced" or (name == "ldam_drw" and late)
-        weight = torch.where(labels == 1, weights[1], weights[0]) if weighted else None
-        return binary_cross_entropy_with_logits(logits, labels, weight)
+        if name == "class_balanced" or (name == "ldam_drw" and late):
+            weight = torch.where(labels == 1, weights[1], weights[0])
+            losses = binary_cross_entropy_with_logits(logits, labels, reduction="none")
+            return ((weight * losses).sum(0) / weight.sum(0)).mean()
+        return binary_cross_entropy_with_logits(logits, labels)
 
     return loss
 
 
 def _weights(counts: torch.Tensor) -> torch.Tensor:
-    """Of each class ``[2, findings]``: the mean over a finding's images is 1; a class nobody is of weighs nothing."""
-    effective = (1 - BETA ** counts.double()) / (1 - BETA)
-    inverse = torch.where(counts > 0, 1 / effective, 0)
-    return (inverse / (inverse * counts).sum(0) * counts.sum(0)).float()
+    """Of each class ``[2, findings]``: one over its effective number of images; a class nobody is of counts as one."""
+    effective = (1 - BETA ** counts.clamp(min=1).double()) / (1 - BETA)
+    return (1 / effective).float()
 
 
 def _margins(counts: torch.Tensor) -> torch.Tensor:

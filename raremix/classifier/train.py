@@ -46,6 +46,27 @@ class Examples:
     late: NDArray[np.float64] | None = None  # how often in the late phase of a recipe that has one
 
 
+@dataclass(frozen=True)
+class _Phase:
+    """Steps with a learning rate and an average of weights of their own."""
+
+    begin: int
+    end: int
+    late: bool
+    weights: torch.Tensor  # how often each example is drawn
+
+    @property
+    def length(self) -> int:
+        return self.end - self.begin
+
+    def lr(self, highest: float, step: int) -> float:
+        return highest * cosine(step - self.begin, self.length, warmup=self.length // 10)
+
+    def ema_decay(self, training: ClassifierTraining) -> float:
+        """The ``training``'s, told of all its steps: a phase of fewer forgets in the same share of them."""
+        return float(training.ema_decay ** (training.steps / self.length))
+
+
 def train(
     model: nn.Module,
     examples: Examples,
@@ -59,33 +80,30 @@ def train(
     Each phase of the ``recipe`` has a learning rate and an average of its own.
     """
     model = on_device(model)
-    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(training.ema_decay), use_buffers=True)
+    averaged = AveragedModel(model, use_buffers=True)
     optimizer = torch.optim.AdamW(model.parameters(), training.lr, weight_decay=training.weight_decay, fused=True)
     images = torch.from_numpy(examples.images)[:, None]
-    labels, weights = torch.tensor(examples.labels), torch.tensor(examples.weights)
-    late_weights = weights if examples.late is None else torch.tensor(examples.late)
+    labels = torch.tensor(examples.labels)
     criterion = loss_of(recipe.loss, examples.labels)
-    turn = training.steps - round(recipe.late * training.steps)  # the late phase's first step
+    early, late = _phases(examples, training.steps, recipe)
     losses = Losses()
     parts = {"model": model, "averaged": averaged, "optimizer": optimizer, "losses": losses}
     start = checkpoint.restore(**parts)
     for step in track(range(start, training.steps), f"classifier {seed}", training.steps, start):
         random = seeded("classifier", seed, step)
         torch.manual_seed(seed_for("classifier", seed, step))  # some networks drop out, and RandAugment draws from it
-        late = step >= turn
-        begin, end = (turn, training.steps) if late else (0, turn)
-        if step == turn:
+        phase = late if step >= late.begin else early
+        if step == phase.begin:
             averaged.n_averaged.zero_()
-        _trainable(model, head_only=late and recipe.head_only)
-        chosen = torch.multinomial(
-            late_weights if late else weights, training.batch, replacement=True, generator=random
-        )
+        averaged.multi_avg_fn = get_ema_multi_avg_fn(phase.ema_decay(training))
+        _trainable(model, head_only=phase.late and recipe.head_only)
+        chosen = torch.multinomial(phase.weights, training.batch, replacement=True, generator=random)
         seen = augment(images[chosen].float() / 255, training.augmentation, random)
         seen = randaugment(seen) if recipe.randaugment else seen
-        optimizer.param_groups[0]["lr"] = training.lr * cosine(step - begin, end - begin, warmup=(end - begin) // 10)
+        optimizer.param_groups[0]["lr"] = phase.lr(training.lr, step)
         with arithmetic(training.precision):
             logits = model(normalised(seen.to(device()))).float()
-        loss = criterion(logits, labels[chosen].to(device()), late)
+        loss = criterion(logits, labels[chosen].to(device()), phase.late)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -93,6 +111,14 @@ def train(
         losses.append(loss)
         checkpoint.save_if_due(step + 1, **parts)
     return averaged.module.eval(), losses.values
+
+
+def _phases(examples: Examples, steps: int, recipe: Recipe) -> tuple[_Phase, _Phase]:
+    """The first one and the late one, which is empty for most recipes."""
+    turn = steps - round(recipe.late * steps)
+    weights = torch.tensor(examples.weights)
+    late = weights if examples.late is None else torch.tensor(examples.late)
+    return _Phase(0, turn, False, weights), _Phase(turn, steps, True, late)
 
 
 def _trainable(model: nn.Module, head_only: bool) -> None:

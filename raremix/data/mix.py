@@ -55,16 +55,21 @@ def build(arm: str, draw: Draw) -> pd.DataFrame:
 
 
 def reached(arm: str, draw: Draw, rows: pd.DataFrame) -> pd.DataFrame:
-    """``shots, trial, arm, finding, rows, positives, prevalence``: rows that carry it, their weight, its share.
+    """A row a finding: ``shots, trial, arm, finding, rows, positives, prevalence, late_prevalence``.
 
-    By weight, so of the first phase where there are two.
+    ``rows`` carry the finding, ``positives`` is their weight, ``prevalence`` its share of all weight, and
+    ``late_prevalence`` the same in the late phase.
     """
-    marks = rows[draw.findings].to_numpy()
-    weighted = rows["weight"].to_numpy() @ marks
-    balance = {"finding": draw.findings, "rows": marks.sum(axis=0), "positives": weighted}
-    return pd.DataFrame(
-        {"shots": draw.shots, "trial": draw.trial, "arm": arm, **balance, "prevalence": weighted / rows["weight"].sum()}
-    )
+    marks = _marks(rows, draw)
+    weight, late = (rows[phase].to_numpy() for phase in ("weight", "late"))
+    balance = {
+        "finding": draw.findings,
+        "rows": marks.sum(axis=0),
+        "positives": weight @ marks,
+        "prevalence": weight @ marks / weight.sum(),
+        "late_prevalence": late @ marks / late.sum(),
+    }
+    return pd.DataFrame({"shots": draw.shots, "trial": draw.trial, "arm": arm, **balance})
 
 
 def _vanilla(draw: Draw) -> pd.DataFrame:
@@ -101,9 +106,17 @@ def _real_ceiling(draw: Draw) -> pd.DataFrame:
 
 
 def _roundtrip(draw: Draw) -> pd.DataFrame:
-    """Oversampled, half of each carrier's weight on what the autoencoder leaves of it: its look, and nothing new."""
+    """Oversampled, half of each carrier's weight on what the autoencoder leaves of it: its look, and nothing new.
+
+    Raises:
+        UserError: a carrier was not rebuilt.
+    """
     real = _oversample(draw).set_index("image_id", drop=False)
     again = draw.rebuilt["image_id"]
+    if missing := sorted(set(real.index[real[draw.findings].any(axis=1)]) - set(again)):
+        raise UserError(
+            f"data/roundtrip/manifest.csv: '{missing[0]}' carries a finding and is missing; run `dvc repro`"
+        )
     rebuilt = draw.rebuilt.assign(source="roundtrip", weight=real["weight"].loc[again].to_numpy() / 2)
     real.loc[again, "weight"] /= 2
     return pd.concat([real, rebuilt.assign(image_id=again + ROUNDTRIP)])
