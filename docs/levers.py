@@ -1,6 +1,6 @@
 """Measure docs/levers.csv in a finished root run: python docs/levers.py
 
-What each lever of the classifiers does, on patients that no stage has rendered: there the rate of learning and the
+What each lever of the classifiers does, on patients that no stage has rendered: there the number of steps and the
 share of synthetic images were chosen, as validation has a dozen pneumothoraces, and test has no say.
 """
 
@@ -98,11 +98,9 @@ def _draw(study: Study, share: float, rows: pd.DataFrame, trial: int) -> mix.Dra
 
 def _levers(draw: mix.Draw, classify: Classify) -> Iterator[Lever]:
     usual = classify.training
-    for arm in ("oversample", "dreambooth_balanced", "real_ceiling"):
-        yield Lever(arm, "", draw, usual)
-    for arm in ("oversample", "dreambooth_balanced"):
-        yield Lever(arm, "half the rate", draw, replace(usual, lr=usual.lr / 2))
-        yield Lever(arm, "twice the rate", draw, replace(usual, lr=usual.lr * 2))
+    arms = ("oversample", "dreambooth_balanced", "real_ceiling")
+    yield from (Lever(arm, "", draw, usual) for arm in arms)
+    yield from (Lever(arm, "half the steps", draw, replace(usual, steps=usual.steps // 2)) for arm in arms)
     for share in (0.25, 0.75):
         yield Lever("dreambooth_balanced", f"synthetic share {share:g}", replace(draw, synthetic_share=share), usual)
     yield Lever("dreambooth_balanced", "the clearest half", replace(draw, pool=_clearest(draw, usual)), usual)

@@ -70,7 +70,7 @@ def fidelity(
         validation = everything.of(list(divided["image_id"][divided["part"] == "validation"]))
         found = {
             "fidelity": _fidelity(fidelity.measuring, study.findings, validation, training, drawn),
-            "added": _added(study, mixes, f"{shots}-{trial}", validation, training, drawn),
+            "added": _added(study, mixes, f"{shots}-{trial}", validation, training, drawn, looking),
         }
         for name, table in found.items():
             tables[name].append(_with_key(table, shots, trial))
@@ -102,24 +102,26 @@ def _carriers(gallery: Gallery, finding: str) -> Gallery:
     return gallery if finding == "all" else gallery.of(gallery.rows.index[gallery.rows[finding] == 1])
 
 
-def _added(study: Study, mixes: Path, key: str, validation: Gallery, training: Gallery, drawn: Gallery) -> pd.DataFrame:
-    """A row an arm that adds images: ``arm, added, gap, diversity``. Oversampling adds the ones it has again.
-
-    An arm is left out if it adds what is neither synthetic nor among its training images (roundtrip, real_ceiling).
-    """
+def _added(
+    study: Study, mixes: Path, key: str, validation: Gallery, training: Gallery, drawn: Gallery, looking: Witness
+) -> pd.DataFrame:
+    """A row an arm that adds images: ``arm, added, gap, diversity``. Oversampling adds the ones it has again."""
     rows = []
     for arm in study.arms:
         mixed = _mixed(mixes, arm, key)
-        if not mixed["source"].isin(["real", "synthetic"]).all():
-            continue
-        invented = mixed["source"] == "synthetic"
-        more = mixed[invented] if invented.any() else mixed[mixed["weight"] > mixed["weight"].min()]
+        new = mixed[mixed["source"] != "real"]
+        more = new if len(new) else mixed[mixed["weight"] > mixed["weight"].min()]
         if len(more):
-            added = (drawn if invented.any() else training).of(list(more["image_id"]))
+            seen = {"synthetic": drawn, "real": training}.get(more["source"].iloc[0])
+            added = seen.of(list(more["image_id"])) if seen else _look_at(more, mixes / f"{arm}-{key}.sha256", looking)
             ours, theirs = (one.rows[study.findings].to_numpy(np.int64) for one in (validation, added))
             apart = gap(validation.features, ours, added.features, theirs)
             rows.append((arm, len(more), apart, added_diversity(training.features, added.features, training.features)))
     return pd.DataFrame(rows, columns=["arm", "added", "gap", "diversity"])
+
+
+def _look_at(rows: pd.DataFrame, checksums: Path, looking: Witness) -> Gallery:
+    return look(rows, read_checksums(checksums), looking.features)
 
 
 def _show_gap(

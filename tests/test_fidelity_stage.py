@@ -1,5 +1,6 @@
 """The fidelity stage: tables of synthetic images beside real ones, and of what each arm adds."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -48,12 +49,17 @@ def test_repeating_images_adds_no_diversity_and_inventing_some_does(done):
     assert table["gap"].between(0, 1).all()
 
 
-def test_an_arm_with_images_that_were_not_looked_at_is_left_out(tmp_path):
+def test_what_an_arm_adds_that_no_generator_drew_is_looked_at_too(tmp_path):
     build_study(tmp_path)
-    again = pd.read_csv(tmp_path / "mix" / "oversample-5-0.csv").assign(source="roundtrip")
-    again.assign(image_id=again["image_id"] + "-roundtrip").to_csv(tmp_path / "mix" / "roundtrip-5-0.csv", index=False)
-    call(tmp_path, study=replace(STUDY, arms=["roundtrip", "dreambooth_mix"]))
-    assert pd.read_csv(tmp_path / "out" / "added.csv")["arm"].tolist() == ["dreambooth_mix"]
+    mixed = pd.read_csv(tmp_path / "mix" / "oversample-5-0.csv")
+    held_back = pd.read_csv(tmp_path / "manifest.csv").iloc[100:110].assign(source="reserve", weight=1.0)
+    pd.concat([mixed, held_back[mixed.columns]]).to_csv(tmp_path / "mix" / "real_ceiling-5-0.csv", index=False)
+    shutil.copy(tmp_path / "images.sha256", tmp_path / "mix" / "real_ceiling-5-0.sha256")
+    call(tmp_path, study=replace(STUDY, arms=["real_ceiling", "dreambooth_mix"]))
+    table = pd.read_csv(tmp_path / "out" / "added.csv").set_index("arm")
+    assert list(table.index) == ["real_ceiling", "dreambooth_mix"]
+    assert table.loc["real_ceiling", "added"] == 10
+    assert table.loc["real_ceiling", "diversity"] > 0
 
 
 def test_another_network_may_extract_the_features(tmp_path):

@@ -226,3 +226,17 @@ def test_the_levers_block_has_a_row_an_arm_and_lever(profile):
     lines = (profile / "page.md").read_text().splitlines()
     assert lines[3] == "| oversample | as in the study | 0.200 ± 0.141 | 0.800 ± 0.000 | 0.900 ± 0.000 |"
     assert lines[4] == "| oversample | half the rate | 0.200 | 0.700 | 0.900 |"
+
+
+def test_the_generators_levers_have_a_row_a_lever_and_finding(profile):
+    (profile / "page.md").write_text("<!-- generator-levers -->\n<!-- /generator-levers -->\n")
+    assert main(["--pages", "page.md"]) == 0, "nothing has been measured"
+    assert "|" not in (profile / "page.md").read_text()
+    (profile / "docs").mkdir()
+    header = "lever,finding,trial,auroc,pairs_won,with,without,others\n"
+    rows = ",air,0,0.88,0.9,0.7,0.2,0.1\n,air,1,0.9,1.0,0.8,0.1,0.2\nstrength 0.5,air,0,0.7,0.8,0.4,0.2,0.1\n"
+    (profile / "docs" / "generator_levers.csv").write_text(header + rows)
+    assert main(["--pages", "page.md"]) == 0
+    lines = (profile / "page.md").read_text().splitlines()
+    assert lines[3] == "| as in the study | air | 0.88, 0.90 | 0.95 | 0.75 | 0.15 | 0.15 |"
+    assert lines[4] == "| strength 0.5 | air | 0.70 | 0.80 | 0.40 | 0.20 | 0.10 |"

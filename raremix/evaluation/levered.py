@@ -1,9 +1,16 @@
-"""What each lever of the classifiers does, as a table for docs/study.md."""
+"""What each lever of the classifiers and of the generator does, as tables for docs/study.md."""
 
 from pathlib import Path
 
 import pandas as pd
 
+JUDGED = {
+    "auroc": "AUROC",
+    "pairs_won": "pairs won",
+    "with": "score with",
+    "without": "without",
+    "others": "other findings",
+}
 METRICS = {"minority_ap": "AP, minority", "minority_auroc": "AUROC, minority", "majority_auroc": "AUROC, majority"}
 
 
@@ -14,6 +21,17 @@ def lever_table(file: Path) -> list[str]:
     for (arm, lever), rows in table.groupby(["arm", "lever"], sort=False):
         figures = (_spread(rows[metric]) for metric in METRICS)
         lines.append(f"| {arm} | {lever or 'as in the study'} | {' | '.join(figures)} |")
+    return lines
+
+
+def generator_table(file: Path) -> list[str]:
+    """Markdown lines from docs/generator_levers.csv: a row a lever and finding, AUROC by trial, means of the rest."""
+    lines = [f"| lever | finding | {' | '.join(JUDGED.values())} |", f"|---|---|{'---:|' * len(JUDGED)}"]
+    table = pd.read_csv(file, keep_default_na=False)
+    for (lever, finding), rows in table.groupby(["lever", "finding"], sort=False):
+        trials = ", ".join(f"{value:.2f}" for value in rows["auroc"])
+        means = (f"{rows[column].mean():.2f}" for column in JUDGED if column != "auroc")
+        lines.append(f"| {lever or 'as in the study'} | {finding} | {trials} | {' | '.join(means)} |")
     return lines
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from raremix.evaluation.audited import audit_tables
 from raremix.evaluation.covered import coverage_table
 from raremix.evaluation.diagnosed import diagnosis_tables, estimator_table
-from raremix.evaluation.levered import lever_table
+from raremix.evaluation.levered import generator_table, lever_table
 from raremix.runtime.errors import UserError
 
 SHOWN = {
@@ -120,6 +120,12 @@ def levers(metrics: Path) -> list[str]:
     return lever_table(file) if file.is_file() else []
 
 
+def generator_levers(metrics: Path) -> list[str]:
+    """The lines of the generator's levers block, nothing before docs/generator_levers.py has measured them."""
+    file = metrics.parent / "docs" / "generator_levers.csv"
+    return generator_table(file) if file.is_file() else []
+
+
 BLOCKS = {
     "results": results,
     "audit": audit,
@@ -127,6 +133,7 @@ BLOCKS = {
     "estimators": estimators,
     "coverage": coverage,
     "levers": levers,
+    "generator-levers": generator_levers,
 }
 
 

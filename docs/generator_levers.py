@@ -1,0 +1,144 @@
+"""Measure docs/generator_levers.csv in a finished root run: python docs/generator_levers.py
+
+What each lever of the generator does to what it draws, by a judge that knows every real image but those of validation
+and test, and has trained as long as the classifiers' ceiling needs: the audit's earlier judge, half as long taught,
+took pneumothoraces that looked like effusions for good ones. It measures and chooses; no arm sees it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jsonargparse import get_loader
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from raremix.classifier.model import from_backbone
+from raremix.classifier.predict import probability
+from raremix.classifier.train import Examples, train
+from raremix.data import images
+from raremix.data.balance import oversampled
+from raremix.data.checksums import read_checksums
+from raremix.data.manifest import read_manifest
+from raremix.data.synthetic import negatives_of, positives
+from raremix.data.trial import read_trial
+from raremix.runtime.checkpoints import Checkpoint
+from stages.classify import Classify
+from stages.cli import read_section
+from stages.dreambooth import Dreambooth, dreambooth
+from stages.sections import Study
+from stages.synthesize import Synthesize, synthesize
+
+PARAMS = Path("params.yaml")
+WORK = Path("scratch/generator_levers")
+PAIRS = 160
+JUDGE_STEPS = 600
+UNSEEN = ("validation", "test")  # by the judge
+DATA, SPLITS, BASE = Path("data"), WORK / "splits", Path("models/base")
+
+
+@dataclass(frozen=True)
+class Lever:
+    """A generator that differs from the study's in one respect; the first, without a name, in none."""
+
+    name: str
+    teaching: Dreambooth
+    drawing: Synthesize
+
+
+def main(out: Path) -> None:
+    """Write ``lever, finding, trial, auroc, pairs_won, with, without, others``, a row a lever and checkpoint."""
+    params = get_loader("yaml")(PARAMS.read_text())
+    study, teaching, drawing, classify = (
+        read_section(params, name, kind, PARAMS)
+        for name, kind in (
+            ("study", Study), ("dreambooth", Dreambooth), ("synthesize", Synthesize), ("classify", Classify)
+        )
+    )  # fmt: skip
+    judge = _judge(study, classify)
+    _plan_of_shares()
+    usual = Lever("", teaching, replace(drawing, least=PAIRS, spare=0.0))
+    table = []
+    for lever in _levers(usual):
+        for finding in study.minority:
+            for trial in study.trials:
+                drawn = _drawn(lever, usual, finding, study.shots[0], trial)
+                table.append((lever.name, finding, trial, *_judged(judge, drawn, study.findings, finding)))
+                print(*table[-1], flush=True)
+                columns = ["lever", "finding", "trial", "auroc", "pairs_won", "with", "without", "others"]
+                pd.DataFrame(table, columns=columns).to_csv(out, index=False, float_format="%.4f")
+
+
+def _levers(usual: Lever) -> Iterator[Lever]:
+    yield usual
+    for strength in (0.5, 0.9):
+        yield replace(usual, name=f"strength {strength:g}", drawing=replace(usual.drawing, strength=strength))
+    for guidance in (5.0, 14.0):
+        sampling = replace(usual.drawing.sampling, guidance=guidance)
+        yield replace(usual, name=f"guidance {guidance:g}", drawing=replace(usual.drawing, sampling=sampling))
+    for weight in (1.0, 16.0):
+        training = replace(usual.teaching.training, prior_weight=weight)
+        yield replace(usual, name=f"prior weight {weight:g}", teaching=replace(usual.teaching, training=training))
+    yield replace(usual, name="all shots as instances", teaching=replace(usual.teaching, instances="all"))
+
+
+def _drawn(lever: Lever, usual: Lever, finding: str, shots: int, trial: int) -> pd.DataFrame:
+    """The manifest of the lever's pairs; a model is taught only where the study has none that is taught so."""
+    key = f"{finding}-{shots}-{trial}"
+    here = WORK / lever.name.replace(" ", "_") / key
+    model, tables = Path("models/dreambooth") / key, [DATA / f"{name}.csv" for name in ("votes", "boxes", "metadata")]
+    if lever.teaching != usual.teaching:
+        model = here / "model"
+        files = [DATA / "manifest.csv", *tables, DATA / "splits", DATA / "images.sha256", BASE, model, here / "log"]
+        dreambooth(lever.teaching, finding, shots, trial, *files)
+    files = [DATA / "manifest.csv", DATA / "metadata.csv", SPLITS, DATA / "images.sha256", BASE, model]
+    synthesize(lever.drawing, finding, shots, trial, *files, here / "images", here / "table", here / "picture")
+    return pd.read_csv(here / "table" / "manifest.csv")
+
+
+def _plan_of_shares() -> None:
+    """The study's plan with no images asked for, so that ``least`` says how many pairs are drawn."""
+    SPLITS.mkdir(parents=True, exist_ok=True)
+    (SPLITS / "corpus.csv").write_bytes((DATA / "splits" / "corpus.csv").read_bytes())
+    plan = pd.read_csv(DATA / "splits" / "plan.csv", keep_default_na=False)
+    plan.assign(images=0).to_csv(SPLITS / "plan.csv", index=False)
+
+
+def _judge(study: Study, classify: Classify) -> nn.Module:
+    rows = read_manifest(DATA / "manifest.csv")
+    parts = read_trial(DATA / "splits" / f"trial{study.trials[0]}.csv").set_index("image_id")["part"]
+    seen = rows[~rows["image_id"].map(parts).isin(UNSEEN)]
+    labels = seen[study.findings].to_numpy(np.int64)
+    pixels = images.load(list(seen["file"]), read_checksums(DATA / "images.sha256"))
+    backbone = Path("models/backbone.safetensors")
+    start = from_backbone(classify.model, len(study.findings), backbone, "judge")
+    training = replace(classify.training, steps=JUDGE_STEPS)
+    checkpoint = Checkpoint("judge of levers", training, DATA / "manifest.csv", backbone)
+    examples = Examples(pixels, labels.astype(np.float32), oversampled(labels))
+    return train(start, examples, training, "judge of levers", checkpoint)[0]
+
+
+def _judged(judge: nn.Module, drawn: pd.DataFrame, task: Sequence[str], finding: str) -> tuple[float, ...]:
+    """AUROC of positives against negatives; share of pairs whose positive scores higher; mean scores.
+
+    The scores are the judge's probabilities of the ``finding`` in positives and in negatives, and, in positives, of the
+    other findings of the ``task``, which none of them is to have.
+    """
+    first = positives(drawn)
+    digests = dict(zip(drawn["file"], drawn["sha256"], strict=True))
+    having, lacking = (
+        probability(judge, images.load(list(rows["file"]), digests), "float32")
+        for rows in (first, negatives_of(drawn, first))
+    )
+    place = list(task).index(finding)
+    own, without = having[:, place], lacking[:, place]
+    marks = np.repeat([1, 0], len(first))
+    others = np.delete(having, place, axis=1).mean()
+    auroc = roc_auc_score(marks, np.concatenate([own, without]))
+    return float(auroc), float((own > without).mean()), float(own.mean()), float(without.mean()), float(others)
+
+
+if __name__ == "__main__":
+    main(Path(__file__).parent / "generator_levers.csv")
