@@ -75,7 +75,7 @@ def _levers(usual: Lever) -> Iterator[Lever]:
     yield usual
     for strength in (0.5, 0.9):
         yield replace(usual, name=f"strength {strength:g}", drawing=replace(usual.drawing, strength=strength))
-    for guidance in (5.0, 14.0):
+    for guidance in (3.0, 6.0):
         sampling = replace(usual.drawing.sampling, guidance=guidance)
         yield replace(usual, name=f"guidance {guidance:g}", drawing=replace(usual.drawing, sampling=sampling))
     for weight in (1.0, 16.0):
