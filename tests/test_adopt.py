@@ -29,7 +29,7 @@ def dvc(arguments, folder):
     environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
+    return sorted(line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage"))
 
 
 def place(folder, up, params):
