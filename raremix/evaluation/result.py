@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,38 +104,20 @@ def diagnosis(metrics: Path) -> list[str]:
     return [*_stale(metrics), *(diagnosis_tables(metrics) if (metrics / "sensitivity").is_dir() else [])]
 
 
-def estimators(metrics: Path) -> list[str]:
-    """The lines of the estimators block, nothing before docs/estimators.py has measured them."""
-    file = metrics.parent / "docs" / "estimators.csv"
-    return estimator_table(file) if file.is_file() else []
+def _measured(file: str, table: Callable[[Path], list[str]], metrics: Path) -> list[str]:
+    """The lines that ``table`` makes of ``file`` in docs, nothing before the script beside it has measured it."""
+    path = metrics.parent / "docs" / file
+    return table(path) if path.is_file() else []
 
 
-def coverage(metrics: Path) -> list[str]:
-    """The lines of the coverage block, nothing before docs/coverage.py has measured it."""
-    file = metrics.parent / "docs" / "coverage.csv"
-    return coverage_table(file) if file.is_file() else []
-
-
-def levers(metrics: Path) -> list[str]:
-    """The lines of the levers block, nothing before docs/levers.py has measured them."""
-    file = metrics.parent / "docs" / "levers.csv"
-    return lever_table(file) if file.is_file() else []
-
-
-def generator_levers(metrics: Path) -> list[str]:
-    """The lines of the generator's levers block, nothing before docs/generator_levers.py has measured them."""
-    file = metrics.parent / "docs" / "generator_levers.csv"
-    return generator_table(file) if file.is_file() else []
-
-
-BLOCKS = {
+BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     "results": results,
     "audit": audit,
     "diagnosis": diagnosis,
-    "estimators": estimators,
-    "coverage": coverage,
-    "levers": levers,
-    "generator-levers": generator_levers,
+    "estimators": partial(_measured, "estimators.csv", estimator_table),
+    "coverage": partial(_measured, "coverage.csv", coverage_table),
+    "levers": partial(_measured, "levers.csv", lever_table),
+    "generator-levers": partial(_measured, "generator_levers.csv", generator_table),
 }
 
 
