@@ -1,11 +1,14 @@
 """Measure docs/levers.csv in a finished root run: python docs/levers.py
 
-What each lever of the classifiers does, on patients that no stage has rendered: there the number of steps and the
-share of synthetic images were chosen, as validation has a dozen pneumothoraces, and test has no say.
+What each lever of the classifiers does, and what each lever of the drawing does to the classifiers, on patients that
+no stage has rendered: there the number of steps, the share of synthetic images and the limit of guidance were chosen,
+as validation has a dozen pneumothoraces, and test has no say. Images that a lever draws anew are not screened for
+copies. A row is written when it is measured; what is in the table already is not measured again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +21,10 @@ from raremix.classifier.predict import load_network, probability
 from raremix.classifier.recipe import recipe
 from raremix.classifier.train import ClassifierTraining, Examples, train
 from raremix.data import images, mix
+from raremix.data.balance import needed
 from raremix.data.checksums import read_checksums
 from raremix.data.manifest import findings as findings_of
-from raremix.data.manifest import read_manifest
+from raremix.data.manifest import read_manifest, read_synthetic
 from raremix.data.phantom import cohort
 from raremix.data.synthetic import negatives_of, positives, read_pool, without_copies
 from raremix.data.trial import read_trial, training_rows
@@ -31,9 +35,11 @@ from stages.classify import Classify
 from stages.cli import read_section
 from stages.mix import UNSEEN
 from stages.sections import Study
+from stages.synthesize import Synthesize, synthesize
 
 SEED, PATIENTS, POSITIVES = 777, 2400, 350  # beyond the study's seed
-PARAMS = Path("params.yaml")
+PARAMS, WORK = Path("params.yaml"), Path("scratch/levers")
+COLUMNS = ["arm", "lever", "trial", "minority_ap", "minority_auroc", "majority_auroc"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Lever:
 
     arm: str
     name: str
-    draw: mix.Draw
+    draw: Callable[[], mix.Draw]  # called only if the lever is measured
     training: ClassifierTraining
 
 
@@ -66,21 +72,21 @@ class Cohort:
 def main(out: Path) -> None:
     """Write a row for each lever and trial: ``arm, lever, trial, minority_ap, minority_auroc, majority_auroc``."""
     params = get_loader("yaml")(PARAMS.read_text())
-    study, classify = (
-        read_section(params, name, kind, PARAMS) for name, kind in (("study", Study), ("classify", Classify))
-    )
+    kinds = {"study": Study, "classify": Classify, "synthesize": Synthesize}
+    study, classify, drawing = (read_section(params, name, kind, PARAMS) for name, kind in kinds.items())
     rows = read_manifest(Path("data/manifest.csv"))
     people = Cohort(params, study, rows.loc[rows["official_part"] == "train", study.findings].to_numpy(np.int64))
-    table = []
+    table = pd.read_csv(out, keep_default_na=False) if out.is_file() else pd.DataFrame(columns=COLUMNS)
     for trial in study.trials:
         draw = _draw(study, params["mix"]["synthetic_share"], rows, trial)
-        for lever in _levers(draw, classify):
-            found = people.scores(_fit(lever, classify.model), lever.training.precision)
+        for lever in _levers(draw, classify, drawing, findings_of(rows)):
+            if ((table["arm"] == lever.arm) & (table["lever"] == lever.name) & (table["trial"] == trial)).any():
+                continue
+            found = people.scores(_fit(lever, lever.draw(), classify.model), lever.training.precision)
             figures = found["ap"]["minority"], found["auroc"]["minority"], found["auroc"]["majority"]
-            table.append((lever.arm, lever.name, trial, *figures))
-            print(*table[-1], flush=True)
-        columns = ["arm", "lever", "trial", "minority_ap", "minority_auroc", "majority_auroc"]
-        pd.DataFrame(table, columns=columns).to_csv(out, index=False, float_format="%.4f")  # trial by trial
+            table.loc[len(table)] = [lever.arm, lever.name, trial, *figures]
+            print(*table.iloc[-1], flush=True)
+            table.to_csv(out, index=False, float_format="%.4f")
 
 
 def _draw(study: Study, share: float, rows: pd.DataFrame, trial: int) -> mix.Draw:
@@ -96,14 +102,39 @@ def _draw(study: Study, share: float, rows: pd.DataFrame, trial: int) -> mix.Dra
     return mix.Draw(real, study.findings, pool, extra, again, share, shots, trial)
 
 
-def _levers(draw: mix.Draw, classify: Classify) -> Iterator[Lever]:
+def _levers(draw: mix.Draw, classify: Classify, drawing: Synthesize, findings: list[str]) -> Iterator[Lever]:
     usual = classify.training
-    arms = ("oversample", "dreambooth_balanced", "real_ceiling")
-    yield from (Lever(arm, "", draw, usual) for arm in arms)
-    yield from (Lever(arm, "half the steps", draw, replace(usual, steps=usual.steps // 2)) for arm in arms)
+    arms = ("oversample", "dreambooth_mix", "dreambooth_balanced", "real_ceiling")
+    yield from (Lever(arm, "", lambda: draw, usual) for arm in arms)
+    for name, changed in _drawings(drawing):
+        yield Lever("dreambooth_mix", name, partial(_redrawn, draw, changed, name, findings), usual)
+    yield from (Lever(arm, "half the steps", lambda: draw, replace(usual, steps=usual.steps // 2)) for arm in arms)
     for share in (0.25, 0.75):
-        yield Lever("dreambooth_balanced", f"synthetic share {share:g}", replace(draw, synthetic_share=share), usual)
-    yield Lever("dreambooth_balanced", "the clearest half", replace(draw, pool=_clearest(draw, usual)), usual)
+        shared = partial(replace, draw, synthetic_share=share)
+        yield Lever("dreambooth_balanced", f"synthetic share {share:g}", shared, usual)
+    yield Lever("dreambooth_balanced", "the clearest half", lambda: replace(draw, pool=_clearest(draw, usual)), usual)
+
+
+def _drawings(usual: Synthesize) -> Iterator[tuple[str, Synthesize]]:
+    unlimited = replace(usual, guidance_limit=None, sampling=replace(usual.sampling, guidance=9.0))
+    yield "guidance 9 without a limit", unlimited
+    yield "guidance 9 with the limit", replace(unlimited, guidance_limit=usual.guidance_limit)
+    yield "limit 0.3", replace(usual, guidance_limit=0.3)
+    yield "limit 0.65", replace(usual, guidance_limit=0.65)
+    yield "strength 0.5", replace(usual, strength=0.5)
+
+
+def _redrawn(draw: mix.Draw, drawing: Synthesize, name: str, findings: list[str]) -> mix.Draw:
+    """``draw`` with images of the same models, drawn in another way."""
+    pool = dict(draw.pool)
+    tables = [Path("data") / name for name in ("manifest.csv", "metadata.csv", "splits", "images.sha256")]
+    for finding in (finding for finding, lacking in needed(draw.real[draw.findings]).items() if lacking):
+        key = f"{finding}-{draw.shots}-{draw.trial}"
+        model, here = Path("models/dreambooth") / key, WORK / name.replace(" ", "_") / key
+        outs = here / "images", here / "table", here / "picture"
+        synthesize(drawing, finding, draw.shots, draw.trial, *tables, Path("models/base"), model, *outs)
+        pool[finding] = read_synthetic(here / "table" / "manifest.csv", findings)
+    return replace(draw, pool=pool)
 
 
 def _clearest(draw: mix.Draw, training: ClassifierTraining) -> dict[str, pd.DataFrame]:
@@ -123,19 +154,19 @@ def _clearest(draw: mix.Draw, training: ClassifierTraining) -> dict[str, pd.Data
     return kept
 
 
-def _fit(lever: Lever, network: str):  # type: ignore[no-untyped-def]
-    rows = mix.build(lever.arm, lever.draw)
+def _fit(lever: Lever, draw: mix.Draw, network: str):  # type: ignore[no-untyped-def]
+    rows = mix.build(lever.arm, draw)
     digests = read_checksums(Path("data/images.sha256")) | {
         file: digest
-        for table in (*lever.draw.pool.values(), lever.draw.rebuilt)
+        for table in (*draw.pool.values(), draw.rebuilt)
         for file, digest in zip(table["file"], table["sha256"], strict=True)
     }
-    labels = rows[lever.draw.findings].to_numpy(np.float32)
+    labels = rows[draw.findings].to_numpy(np.float32)
     draws = (rows[phase].to_numpy(np.float64) for phase in ("weight", "late"))
     examples = Examples(images.load(list(rows["file"]), digests), labels, *draws)
     backbone = Path("models/backbone.safetensors")
-    start = from_backbone(network, labels.shape[1], backbone, lever.draw.trial)
-    seed = f"{lever.draw.shots}-{lever.draw.trial}"
+    start = from_backbone(network, labels.shape[1], backbone, draw.trial)
+    seed = f"{draw.shots}-{draw.trial}"
     checkpoint = Checkpoint("lever", lever.arm, lever.training, rows.to_csv(), sorted(digests.items()), backbone)
     model, _ = train(start, examples, lever.training, seed, checkpoint, recipe(lever.arm))
     checkpoint.clear()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from raremix.data import captions, images
 from raremix.data.checksums import Checksums, read_checksums
@@ -40,6 +40,7 @@ class Synthesize:
     spare: NonNegativeFloat  # share of images drawn beyond those, since copies of training images are left out
     strength: ClosedUnitInterval  # 1 starts from pure noise, less from a noised radiograph of the base model's corpus
     negative_prompt: Literal["empty", "without_finding"]  # what guidance leads away from
+    guidance_limit: PositiveFloat | None  # how far it leads at most, in norms of the unguided prediction
     sampling: Sampling
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ def synthesize(
     originals = images.load(edited, listed) if synthesize.strength < 1 else None
     files = [checkpoint.directory / "images" / f"{image}.png" for image in plan["image_id"]]
     order = Order(list(plan["prompt"]), list(plan["negative_prompt"]), list(plan["seed"]))
-    draw_all(made, order, files, synthesize.sampling, originals, synthesize.strength)
+    draw_all(made, order, files, synthesize.sampling, originals, synthesize.strength, synthesize.guidance_limit)
     shutil.rmtree(drawn, ignore_errors=True)
     drawn.mkdir(parents=True)
     plan["file"] = [str(shutil.copy(file, drawn)) for file in files]
@@ -82,7 +83,7 @@ def synthesize(
     _tell(plan, synthesize, instances, model)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copy(model / LINEAGE, out)
-    write_csv(plan[["image_id", "negative_prompt", "strength", "original"]], out / "recipe.csv")
+    write_csv(plan[["image_id", "negative_prompt", "guidance_limit", "strength", "original"]], out / "recipe.csv")
     write_csv(plan[[*SYNTHETIC, *findings_of(rows)]], out / "manifest.csv")
     _picture(rows.set_index("image_id").loc[instances, "file"], plan, finding, listed, log)
     checkpoint.clear()
@@ -99,6 +100,7 @@ def _tell(plan: pd.DataFrame, synthesize: Synthesize, instances: "pd.Series[str]
     plan["sampler"], plan["steps"] = "dpmsolver++", synthesize.sampling.steps
     guided = plan["prompt"] != plan["negative_prompt"]
     plan["guidance"] = guided.map({True: synthesize.sampling.guidance, False: 1.0})
+    plan["guidance_limit"] = synthesize.guidance_limit
     plan["sha256"] = [sha256(Path(file)) for file in plan["file"]]
 
 

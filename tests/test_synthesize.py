@@ -9,7 +9,7 @@ from raremix.data.manifest import FIXED, write_csv
 from raremix.generator.sample import Sampling
 from stages.synthesize import Synthesize, _plan
 
-ASKED = Synthesize(3, 0.0, 0.9, "without_finding", Sampling(4, 3.0, 2, "float32"))
+ASKED = Synthesize(3, 0.0, 0.9, "without_finding", None, Sampling(4, 3.0, 2, "float32"))
 
 
 @pytest.fixture

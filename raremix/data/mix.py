@@ -115,7 +115,7 @@ def _roundtrip(draw: Draw) -> pd.DataFrame:
     again = draw.rebuilt["image_id"]
     if missing := sorted(set(real.index[real[draw.findings].any(axis=1)]) - set(again)):
         raise UserError(
-            f"data/roundtrip/manifest.csv: '{missing[0]}' carries a finding and is missing; run `dvc repro`"
+            f"data/roundtrip/manifest.csv: '{missing[0]}' carries a finding and is missing; run `dvc repro roundtrip`"
         )
     rebuilt = draw.rebuilt.assign(source="roundtrip", weight=real["weight"].loc[again].to_numpy() / 2)
     real.loc[again, "weight"] /= 2

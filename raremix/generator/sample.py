@@ -11,6 +11,7 @@ from jsonargparse.typing import PositiveInt
 from numpy.typing import NDArray
 
 from raremix.data.images import save
+from raremix.generator.guidance import limited
 from raremix.generator.latents import decode
 from raremix.generator.latents import encode as latents_of
 from raremix.generator.tokens import encode
@@ -58,18 +59,20 @@ def draw(
     sampling: Sampling,
     originals: NDArray[np.uint8] | None = None,
     strength: float = 1.0,
+    guidance_limit: float | None = None,
 ) -> NDArray[np.uint8]:
     """One grey image ``[size, size]`` per entry of ``order``, as ``[n, size, size]``, by classifier-free guidance.
 
-    Where prompt and negative prompt are the same, guidance is none. The initial noise of an image comes from its seed
-    alone, and DPM-Solver++ adds none. At a ``strength`` below 1 an image starts from its original (``originals [n,
-    size, size]``), noised to that share of the schedule (SDEdit, Meng et al. 2022), and keeps the original's build; at
-    1 it starts from pure noise.
+    Where prompt and negative prompt are the same, guidance is none; ``guidance_limit`` is the one of ``limited``. The
+    initial noise of an image comes from its seed alone, and DPM-Solver++ adds none. At a ``strength`` below 1 an image
+    starts from its original (``originals [n, size, size]``), noised to that share of the schedule (SDEdit, Meng et al.
+    2022), and keeps the original's build; at 1 it starts from pure noise.
     """
     images = []
     for start in range(0, len(order), sampling.batch):
         part = slice(start, start + sampling.batch)
-        images.append(_batch(pipeline, order[part], sampling, None if originals is None else originals[part], strength))
+        starts = None if originals is None else originals[part]
+        images.append(_batch(pipeline, order[part], sampling, starts, strength, guidance_limit))
     return np.concatenate(images)
 
 
@@ -80,14 +83,16 @@ def _batch(
     sampling: Sampling,
     originals: NDArray[np.uint8] | None,
     strength: float,
+    guidance_limit: float | None,
 ) -> NDArray[np.uint8]:
     pipeline.set_progress_bar_config(disable=True)
     schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
     pipeline.scheduler.set_timesteps(sampling.steps)
     timesteps = pipeline.scheduler.timesteps[skipped(sampling, strength) :]
     latents = _noise(pipeline, order.seeds)
-    unguided = list(order.prompts) == list(order.negative_prompts)
-    with arithmetic(sampling.precision):
+    guidance = 1.0 if list(order.prompts) == list(order.negative_prompts) else sampling.guidance
+    limit = guidance_limit if guidance > 1 else None
+    with arithmetic(sampling.precision), limited(pipeline.unet, guidance, limit):
         if originals is not None and strength < 1:
             clean = latents_of(pipeline.vae, originals, sampling.precision)
             latents = schedule.add_noise(clean, latents, timesteps[:1].cpu())
@@ -96,7 +101,7 @@ def _batch(
             negative_prompt_embeds=encode(order.negative_prompts, pipeline.tokenizer, pipeline.text_encoder),
             latents=latents.to(device()),
             timesteps=timesteps.tolist(),
-            guidance_scale=1.0 if unguided else sampling.guidance,
+            guidance_scale=guidance,
             output_type="latent",
         ).images
     return decode(pipeline.vae, latents, sampling.precision)
@@ -129,6 +134,7 @@ def draw_all(
     sampling: Sampling,
     originals: NDArray[np.uint8] | None,
     strength: float,
+    guidance_limit: float | None = None,
 ) -> None:
     """Draw an image into each of ``files``, batch by batch; a batch whose files are all there is not drawn again."""
     files[0].parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +143,7 @@ def draw_all(
         if all(file.is_file() for file in files[part]):
             continue
         starts = None if originals is None else originals[part]
-        drawn = draw(pipeline, order[part], sampling, starts, strength)
+        drawn = draw(pipeline, order[part], sampling, starts, strength, guidance_limit)
         for image, file in zip(drawn, files[part], strict=True):
             with replacing(file) as temporary:
                 save(image, temporary)
