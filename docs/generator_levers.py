@@ -78,6 +78,7 @@ def _levers(usual: Lever) -> Iterator[Lever]:
     for guidance in (3.0, 6.0):
         sampling = replace(usual.drawing.sampling, guidance=guidance)
         yield replace(usual, name=f"guidance {guidance:g}", drawing=replace(usual.drawing, sampling=sampling))
+    yield replace(usual, name="no limit of guidance", drawing=replace(usual.drawing, guidance_limit=None))
     for weight in (1.0, 16.0):
         training = replace(usual.teaching.training, prior_weight=weight)
         yield replace(usual, name=f"prior weight {weight:g}", teaching=replace(usual.teaching, training=training))
