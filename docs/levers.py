@@ -3,7 +3,7 @@
 What each lever of the classifiers does, and what each lever of the drawing does to the classifiers, on patients that
 no stage has rendered: there the number of steps, the share of synthetic images and the limit of guidance were chosen,
 as validation has a dozen pneumothoraces, and test has no say. Images that a lever draws anew are not screened for
-copies. A row is written when it is measured; what is in the table already is not measured again.
+copies.
 """
 
 from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ class Lever:
 
     arm: str
     name: str
-    draw: Callable[[], mix.Draw]  # called only if the lever is measured
+    draw: Callable[[], mix.Draw]  # called when its turn comes, as some draw images
     training: ClassifierTraining
 
 
@@ -76,17 +76,15 @@ def main(out: Path) -> None:
     study, classify, drawing = (read_section(params, name, kind, PARAMS) for name, kind in kinds.items())
     rows = read_manifest(Path("data/manifest.csv"))
     people = Cohort(params, study, rows.loc[rows["official_part"] == "train", study.findings].to_numpy(np.int64))
-    table = pd.read_csv(out, keep_default_na=False) if out.is_file() else pd.DataFrame(columns=COLUMNS)
+    table = pd.DataFrame(columns=COLUMNS)
     for trial in study.trials:
         draw = _draw(study, params["mix"]["synthetic_share"], rows, trial)
         for lever in _levers(draw, classify, drawing, findings_of(rows)):
-            if ((table["arm"] == lever.arm) & (table["lever"] == lever.name) & (table["trial"] == trial)).any():
-                continue
             found = people.scores(_fit(lever, lever.draw(), classify.model), lever.training.precision)
             figures = found["ap"]["minority"], found["auroc"]["minority"], found["auroc"]["majority"]
             table.loc[len(table)] = [lever.arm, lever.name, trial, *figures]
             print(*table.iloc[-1], flush=True)
-            table.to_csv(out, index=False, float_format="%.4f")
+            table.to_csv(out, index=False, float_format="%.4f")  # row by row
 
 
 def _draw(study: Study, share: float, rows: pd.DataFrame, trial: int) -> mix.Draw:

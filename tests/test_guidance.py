@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from PIL import Image
 
 from raremix.generator.base import load
 from raremix.generator.guidance import limited
-from raremix.generator.sample import Order, draw
+from raremix.generator.sample import Order, draw, draw_all
 
 UNGUIDED = torch.tensor([[3.0, 4.0], [6.0, 8.0]]).reshape(2, 2, 1, 1)  # norms 5 and 10
 PROMPTED = torch.tensor([[3.0, 5.0], [6.0, 12.0]]).reshape(2, 2, 1, 1)  # 1 and 4 away
@@ -68,3 +69,12 @@ def test_a_limit_holds_images_near_the_unguided_ones_and_does_not_touch_those(ba
         for limit in (0.5, 0.05)
     )
     assert 0 < nearer < near < np.abs(draw(pipeline, pairs, far).astype(float) - unguided).mean()
+
+
+def test_images_that_are_drawn_into_files_are_limited_too(base, tmp_path):
+    pipeline, far = load(base), replace(tiny.SAMPLING, guidance=50.0)
+    order = Order(tiny.PROMPTS[:1], tiny.PROMPTS[1:2], [3])
+    draw_all(pipeline, order, [tmp_path / "x-0-pos.png"], far, None, 1.0, guidance_limit=0.05)
+    drawn = np.asarray(Image.open(tmp_path / "x-0-pos.png"))
+    assert (drawn == draw(pipeline, order, far, guidance_limit=0.05)[0]).all()
+    assert (drawn != draw(pipeline, order, far)[0]).any()

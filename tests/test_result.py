@@ -199,6 +199,17 @@ def measured(profile, block, csv):
     return page.read_text().splitlines()
 
 
+def test_a_profile_s_results_stand_in_the_roots_pages_once_it_has_run(profile):
+    page = profile / "study.md"
+    page.write_text("<!-- phantom-full -->\nformer\n<!-- /phantom-full -->\n")
+    assert main(["--pages", "study.md"]) == 0
+    assert page.read_text() == "<!-- phantom-full -->\n<!-- /phantom-full -->\n"
+    other = profile / "profiles" / "phantom-full" / "metrics"
+    write(other, {"vanilla": 0.11, "shuffled": 0.09})
+    assert main(["--pages", "study.md"]) == 0
+    assert "| shuffled | 0.090 ± 0.010 |" in page.read_text()
+
+
 def test_the_estimators_block_has_a_row_a_method_and_a_column_a_share_of_edits(profile):
     rows = [f"implicit,0.5,{share},9,14,{mean},0.1" for share, mean in ((0.5, 0.6), (1.0, 0.3), (0.0, 0.7))]
     header = "method,readable,share_of_edits,attributes,classifiers,spearman,least"

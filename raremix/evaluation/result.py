@@ -104,6 +104,12 @@ def diagnosis(metrics: Path) -> list[str]:
     return [*_stale(metrics), *(diagnosis_tables(metrics) if (metrics / "sensitivity").is_dir() else [])]
 
 
+def _of_profile(profile: str, metrics: Path) -> list[str]:
+    """The results of a profile whose metrics are committed beside the root's, nothing before it has run."""
+    path = metrics.parent / "profiles" / profile / "metrics"
+    return results(path) if (path / "compare").is_dir() else []
+
+
 def _measured(file: str, table: Callable[[Path], list[str]], metrics: Path) -> list[str]:
     """The lines that ``table`` makes of ``file`` in docs, nothing before the script beside it has measured it."""
     path = metrics.parent / "docs" / file
@@ -112,6 +118,7 @@ def _measured(file: str, table: Callable[[Path], list[str]], metrics: Path) -> l
 
 BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     "results": results,
+    "phantom-full": partial(_of_profile, "phantom-full"),
     "audit": audit,
     "diagnosis": diagnosis,
     "estimators": partial(_measured, "estimators.csv", estimator_table),
