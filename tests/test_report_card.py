@@ -253,7 +253,7 @@ def test_an_older_run_s_answer_knows_nothing_of_what_it_could_have_seen(run):
     assert "stayed unseen" not in card(run)
 
 
-@pytest.mark.parametrize("profile", [".", "profiles/smoke", "profiles/nih", "profiles/vindr"])
+@pytest.mark.parametrize("profile", [".", "profiles/smoke", "profiles/nih", "profiles/phantom-full", "profiles/vindr"])
 def test_every_profile_s_params_and_metrics_make_a_card(profile, tmp_path):
     inputs = reported.inputs(tmp_path)
     inputs.params.clear()

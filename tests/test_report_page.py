@@ -111,7 +111,7 @@ def test_a_profile_hides_patients(profile):
     assert Report(show_patients=False)
 
 
-@pytest.mark.parametrize("profile", [".", "profiles/nih"])
+@pytest.mark.parametrize("profile", [".", "profiles/nih", "profiles/phantom-full"])
 def test_the_committed_metrics_make_a_page(profile, tmp_path):
     shutil.copytree(ROOT / profile / "metrics", tmp_path / "metrics")
     shutil.copy(ROOT / profile / "params.yaml", tmp_path)
