@@ -263,3 +263,13 @@ def test_every_profile_s_params_and_metrics_make_a_card(profile, tmp_path):
     text = card(inputs)
     assert yaml.safe_load(text.split("---\n")[1])["library_name"] == "diffusers"
     assert "nan" not in text.split()
+
+
+def test_the_limit_of_guidance_is_in_the_code_to_start_with_and_in_words_where_there_is_one(run):
+    with_it = card(run)
+    assert "limited(pipeline.unet, guidance=5.0, limit=0.45)" in with_it
+    assert "guidance 5.0 (at most 0.45 of the unguided prediction's norm), strength 0.9" in with_it
+    run.params["synthesize"]["guidance_limit"] = None
+    without = card(run)
+    assert "limited(pipeline.unet, guidance=5.0, limit=None)" in without
+    assert "guidance 5.0, strength 0.9" in without
