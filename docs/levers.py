@@ -33,7 +33,7 @@ from raremix.evaluation.metrics import families, natural_weights, score_table
 from raremix.runtime.checkpoints import Checkpoint
 from stages.classify import Classify
 from stages.cli import read_section
-from stages.mix import UNSEEN
+from stages.mix import UNSEEN, Mix
 from stages.sections import Study
 from stages.synthesize import Synthesize, synthesize
 
@@ -72,13 +72,13 @@ class Cohort:
 def main(out: Path) -> None:
     """Write a row for each lever and trial: ``arm, lever, trial, minority_ap, minority_auroc, majority_auroc``."""
     params = get_loader("yaml")(PARAMS.read_text())
-    kinds = {"study": Study, "classify": Classify, "synthesize": Synthesize}
-    study, classify, drawing = (read_section(params, name, kind, PARAMS) for name, kind in kinds.items())
+    kinds = {"study": Study, "classify": Classify, "synthesize": Synthesize, "mix": Mix}
+    study, classify, drawing, mixing = (read_section(params, name, kind, PARAMS) for name, kind in kinds.items())
     rows = read_manifest(Path("data/manifest.csv"))
     people = Cohort(params, study, rows.loc[rows["official_part"] == "train", study.findings].to_numpy(np.int64))
     table = pd.DataFrame(columns=COLUMNS)
     for trial in study.trials:
-        draw = _draw(study, params["mix"]["synthetic_share"], rows, trial)
+        draw = _draw(study, mixing, rows, trial)
         for lever in _levers(draw, classify, drawing, findings_of(rows)):
             found = people.scores(_fit(lever, lever.draw(), classify.model), lever.training.precision)
             figures = found["ap"]["minority"], found["auroc"]["minority"], found["auroc"]["majority"]
@@ -87,7 +87,7 @@ def main(out: Path) -> None:
             table.to_csv(out, index=False, float_format="%.4f")  # row by row
 
 
-def _draw(study: Study, share: float, rows: pd.DataFrame, trial: int) -> mix.Draw:
+def _draw(study: Study, mixing: Mix, rows: pd.DataFrame, trial: int) -> mix.Draw:
     """What the mix stage draws from, at the first number of shots."""
     shots, columns = study.shots[0], ["image_id", "file", *study.findings]
     divided = read_trial(Path(f"data/splits/trial{trial}.csv"))
@@ -97,7 +97,9 @@ def _draw(study: Study, share: float, rows: pd.DataFrame, trial: int) -> mix.Dra
     pool = without_copies(pool, Path(f"data/screened/copies-{shots}-{trial}.csv"))
     again = real.drop(columns="file").merge(pd.read_csv("data/roundtrip/manifest.csv", dtype=str), on="image_id")
     extra = rows.loc[rows["image_id"].isin(unseen), columns]
-    return mix.Draw(real, study.findings, pool, extra, again, share, shots, trial)
+    return mix.Draw(
+        real, study.findings, pool, extra, again, mixing.synthetic_share, mixing.without(study), shots, trial
+    )
 
 
 def _levers(draw: mix.Draw, classify: Classify, drawing: Synthesize, findings: list[str]) -> Iterator[Lever]:
@@ -107,6 +109,8 @@ def _levers(draw: mix.Draw, classify: Classify, drawing: Synthesize, findings: l
     for name, changed in _drawings(drawing):
         yield Lever("dreambooth_mix", name, partial(_redrawn, draw, changed, name, findings), usual)
     yield from (Lever(arm, "half the steps", lambda: draw, replace(usual, steps=usual.steps // 2)) for arm in arms)
+    every = partial(replace, draw, denied=draw.findings)
+    yield Lever("dreambooth_mix", "no finding's label left out", every, usual)
     for share in (0.25, 0.75):
         shared = partial(replace, draw, synthetic_share=share)
         yield Lever("dreambooth_balanced", f"synthetic share {share:g}", shared, usual)

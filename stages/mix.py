@@ -7,6 +7,7 @@ that name. Out: data/mix/<arm>-<shots>-<trial>.csv, and the checksums of its ima
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from jsonargparse.typing import OpenUnitInterval
@@ -28,6 +29,11 @@ class Mix:
     """How the arms are mixed."""
 
     synthetic_share: OpenUnitInterval  # of a batch of dreambooth_balanced
+    denied: Literal["minority", "all"]  # findings that dreambooth_mix's images count as without, unless drawn with them
+
+    def without(self, study: Study) -> list[str]:
+        """The findings that ``denied`` stands for."""
+        return study.minority if self.denied == "minority" else study.findings
 
 
 def mix(
@@ -60,7 +66,7 @@ def mix(
             pool = read_pool(synthetic, task, findings(frame), shots, trial, set(real["image_id"])) if generated else {}
             pool = without_copies(pool, screened / f"copies-{shots}-{trial}.csv") if generated else pool
             listed = of_real | _digests([again, *pool.values()])
-            draw = room.Draw(real, task, pool, extra, again, mix.synthetic_share, shots, trial)
+            draw = room.Draw(real, task, pool, extra, again, mix.synthetic_share, mix.without(study), shots, trial)
             for arm in study.arms:
                 rows = room.build(arm, draw)
                 write_csv(rows, out / f"{arm}-{shots}-{trial}.csv", float_format="%.8g")

@@ -44,6 +44,7 @@ def params(layout: str = "phantom", shots: int = 10) -> dict:
         "backbone": {"model": "resnet18", "start": "corpus", "training": training},
         "dreambooth": tuning | {"training": training | {"lr": 2e-6, "text_encoder": True, "prior_weight": 1.0}},
         "synthesize": drawing,
+        "mix": {"denied": "minority"},
         "audit": {"model": "resnet18", "training": training},
         "classify": {"model": "resnet18", "training": training},
         "fidelity": {"xrayvision": None},

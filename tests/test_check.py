@@ -13,6 +13,7 @@ from stages.check import check, stages_of
 from stages.cli import read_params
 
 ROOT = Path(__file__).parents[1]
+PROFILES = sorted(f"profiles/{path.name}" for path in (ROOT / "profiles").iterdir())
 FILE = Path("params.yaml")
 STAGES = stages_of(ROOT / "dvc.yaml")
 
@@ -37,7 +38,7 @@ def test_every_stage_of_the_pipeline_is_held():
     assert names == set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 
 
-@pytest.mark.parametrize("profile", [".", "profiles/smoke", "profiles/nih", "profiles/phantom-full", "profiles/vindr"])
+@pytest.mark.parametrize("profile", [".", *PROFILES])
 def test_the_committed_params_pass(profile, monkeypatch):
     monkeypatch.chdir(ROOT / profile)
     check(read_params(FILE), STAGES, FILE)

@@ -20,6 +20,17 @@ def test_cross_entropy_is_torchs_to_the_bit():
     assert torch.equal(loss("cross_entropy", late=True), loss("cross_entropy"))
 
 
+def test_an_unknown_label_adds_nothing_and_leaves_the_others_what_they_were():
+    partly = torch.from_numpy(LABELS.copy())
+    partly[3:20, 1] = torch.nan
+    of_all, of_some = (torch.zeros(100, 2, requires_grad=True) for _ in range(2))
+    loss_of("cross_entropy", LABELS)(of_all, torch.from_numpy(LABELS), False).backward()
+    loss_of("cross_entropy", partly.numpy())(of_some, partly, False).backward()
+    assert (of_some.grad[3:20, 1] == 0).all()
+    known = partly.isfinite()
+    assert torch.equal(of_some.grad[known], of_all.grad[known])
+
+
 def test_class_balanced_is_torchs_weighted_cross_entropy_of_each_finding():
     rows = slice(10, 40)
     weight = {n: (1 - BETA) / (1 - BETA**n) for n in (1, 16, 84, 99)}

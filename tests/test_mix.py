@@ -13,11 +13,13 @@ from raremix.data.balance import needed, oversampled, stream_weights, undersampl
 from raremix.data.mix import ARMS, RATIOS, Draw, build
 from raremix.runtime.errors import UserError
 
+RARE = ["nodule", "air"]
+
 
 def draw(share=0.5, pairs=60, **real):
     rows = real_rows(**real)
     pool = {f: checkpoint(f, pairs) for f in TASK}
-    return Draw(rows, TASK, pool, other_patients(), rebuilt(rows), share, 5, 0)
+    return Draw(rows, TASK, pool, other_patients(), rebuilt(rows), share, RARE, 5, 0)
 
 
 def other_patients():
@@ -30,7 +32,7 @@ def rebuilt(rows):
 
 
 def counts(rows):
-    return dict(zip(TASK, rows["weight"].to_numpy() @ rows[TASK].to_numpy(), strict=True))
+    return dict(zip(TASK, rows["weight"].to_numpy() @ rows[TASK].fillna(0).to_numpy(), strict=True))
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -126,8 +128,31 @@ def test_prior_only_has_the_pairs_without_a_label():
     mixed, prior = build("dreambooth_mix", draw()), build("prior_only", draw())
     one, other = (rows.loc[rows["source"] == "synthetic"] for rows in (mixed, prior))
     assert list(other["image_id"]) == list(one["image_id"].str.replace("-pos", "-neg"))
-    assert not other[TASK].any(axis=None)
+    assert not (other[TASK] == 1).any(axis=None)
     assert len(mixed) == len(prior)
+
+
+def unknown(rows):
+    """By the finding that synthetic images were drawn for: the findings that they tell nothing of."""
+    made = rows[rows["source"] == "synthetic"]
+    drawn_for = made["image_id"].str.split("-").str[0]
+    share = made[TASK].isna().groupby(drawn_for).mean()
+    assert share.isin([0, 1]).all(axis=None)
+    return {finding: set(share.columns[row == 1]) for finding, row in share.iterrows()}
+
+
+@pytest.mark.parametrize("arm", ["dreambooth_mix", "prior_only", "ratio_5"])
+def test_synthetic_images_tell_nothing_of_the_frequent_findings_of_others(arm):
+    rows = build(arm, draw())
+    assert unknown(rows) == {"fluid": {"heart"}, "nodule": {"heart", "fluid"}, "air": {"heart", "fluid"}}
+    assert rows.loc[rows["source"] == "real", TASK].notna().all(axis=None)
+    every = build(arm, replace(draw(), denied=TASK))
+    pd.testing.assert_frame_equal(every, rows.fillna(0), check_dtype=False)
+
+
+@pytest.mark.parametrize("arm", ["dreambooth_balanced", "synthetic_pretrain", "real_ceiling"])
+def test_other_arms_know_every_label(arm):
+    assert build(arm, draw())[TASK].notna().all(axis=None)
 
 
 def test_shuffled_permutes_the_labels_of_synthetic_images_only():
@@ -135,10 +160,9 @@ def test_shuffled_permutes_the_labels_of_synthetic_images_only():
     assert list(mixed["image_id"]) == list(shuffled["image_id"])
     real = mixed["source"] == "real"
     pd.testing.assert_frame_equal(mixed[real], shuffled[real])
-    assert sorted(mixed.loc[~real, TASK].itertuples(index=False)) == sorted(
-        shuffled.loc[~real, TASK].itertuples(index=False)
-    )
-    same = (mixed.loc[~real, TASK] == shuffled.loc[~real, TASK]).all(axis=1).mean()
+    dealt, dealt_anew = (rows.loc[~real, TASK].fillna(-1) for rows in (mixed, shuffled))
+    assert sorted(dealt.itertuples(index=False)) == sorted(dealt_anew.itertuples(index=False))
+    same = (dealt == dealt_anew).all(axis=1).mean()
     assert 0.15 < same < 0.6
 
 

@@ -41,10 +41,10 @@ def stage(tmp_path):
     rebuilt = carriers.assign(file="r/" + carriers["image_id"] + ".png", sha256="6" * 64)
     write_csv(rebuilt, tmp_path / "roundtrip" / "manifest.csv")
 
-    def _stage(arms=tuple(ARMS), share=0.5, shots=(5,)):
+    def _stage(arms=tuple(ARMS), share=0.5, shots=(5,), denied="minority"):
         study = Study(TASK, ["nodule", "air"], list(arms), list(shots), [0])
         names = ["manifest.csv", "splits", "images.sha256", "synthetic", "screened", "roundtrip", "mix", "metrics"]
-        mix(study, Mix(share), *(tmp_path / name for name in names))
+        mix(study, Mix(share, denied), *(tmp_path / name for name in names))
         return tmp_path
 
     _stage.root, _stage.trial = tmp_path, trial
@@ -84,6 +84,18 @@ def test_stage_writes_all_arms_and_the_balance(stage, capsys):
     )
     prevalence = [np.average(g[TASK], axis=0, weights=g["weight"]) for _, g in written.groupby("source")]
     assert prevalence[0] == pytest.approx(prevalence[1], rel=0.01)
+
+
+@pytest.mark.parametrize(("denied", "blank"), [("minority", {"heart", "fluid"}), ("all", set())])
+def test_labels_that_are_unknown_are_left_blank(stage, denied, blank):
+    root = stage(arms=["dreambooth_mix"], denied=denied)
+    written = pd.read_csv(root / "mix" / "dreambooth_mix-5-0.csv")
+    air = written[written["image_id"].str.startswith("air-")]
+    assert {finding for finding in TASK if air[finding].isna().all()} == blank
+    assert set(air["air"]) == {1}
+    assert set(air["nodule"]) == {0}
+    balance = pd.read_csv(root / "metrics" / "balance.csv").set_index("finding")
+    assert balance["positives"].nunique() == 1, "an unknown label is no positive one"
 
 
 def test_the_ceiling_alone_has_images_that_are_held_back_or_in_reserve(stage):

@@ -103,6 +103,26 @@ def test_a_profile_runs_the_same_pipeline(profile):
         assert (profile / dep).is_file(), f"{profile.name}: {dep}"
 
 
+def leaves(params, *above):
+    """Every value of nested params, by its dotted key."""
+    if not isinstance(params, dict):
+        return {".".join(above): params}
+    return {key: value for name, inner in params.items() for key, value in leaves(inner, *above, name).items()}
+
+
+@pytest.mark.parametrize(
+    ("profile", "own"), [("phantom-second", {"phantom.seed"}), ("phantom-full", {"study.arms", "study.trials"})]
+)
+def test_a_profile_of_the_root_s_study_differs_in_nothing_else(profile, own):
+    root, other = (
+        leaves(yaml.safe_load((ROOT / folder / "params.yaml").read_text())) for folder in ("", f"profiles/{profile}")
+    )
+    assert {key for key in root.keys() | other.keys() if root.get(key) != other.get(key)} == own | {
+        "data.root",
+        "attributes.cache",
+    }
+
+
 def test_importing_a_stage_of_tables_does_not_import_torch():
     """Sixty processes start in a run: those that need no torch must not pay for it."""
     import subprocess

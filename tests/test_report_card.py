@@ -17,6 +17,7 @@ from raremix.report.licence import licence
 from stages.cli import read_params
 
 ROOT = Path(__file__).parent.parent
+PROFILES = sorted(f"profiles/{path.name}" for path in (ROOT / "profiles").iterdir())
 HEADINGS = [
     "Model details",
     "Uses",
@@ -253,7 +254,7 @@ def test_an_older_run_s_answer_knows_nothing_of_what_it_could_have_seen(run):
     assert "stayed unseen" not in card(run)
 
 
-@pytest.mark.parametrize("profile", [".", "profiles/smoke", "profiles/nih", "profiles/phantom-full", "profiles/vindr"])
+@pytest.mark.parametrize("profile", [".", *PROFILES])
 def test_every_profile_s_params_and_metrics_make_a_card(profile, tmp_path):
     inputs = reported.inputs(tmp_path)
     inputs.params.clear()
@@ -273,3 +274,10 @@ def test_the_limit_of_guidance_is_in_the_code_to_start_with_and_in_words_where_t
     without = card(run)
     assert "limited(pipeline.unet, guidance=5.0, limit=None)" in without
     assert "guidance 5.0, strength 0.9" in without
+
+
+def test_the_card_tells_which_labels_were_taken_as_unknown(run):
+    told = "dreambooth_mix takes their labels as unknown"
+    assert told in card(run)
+    run.params["mix"]["denied"] = "all"
+    assert told not in card(run)

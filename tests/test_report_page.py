@@ -24,6 +24,7 @@ from stages.report import Report, report
 from stages.show import main as show
 
 ROOT = Path(__file__).parent.parent
+PROFILES = sorted(f"profiles/{path.name}" for path in (ROOT / "profiles").iterdir())
 VOID = {"meta", "img", "wbr", "br", "link", "path"}
 
 
@@ -105,13 +106,13 @@ def test_patients_are_in_the_page_only_if_params_say_so(layout, tmp_path):
     assert "data:image" in build(tmp_path, report=json.dumps({"show_patients": True}))
 
 
-@pytest.mark.parametrize("profile", [".", "profiles/smoke", "profiles/nih", "profiles/phantom-full", "profiles/vindr"])
+@pytest.mark.parametrize("profile", [".", *PROFILES])
 def test_a_profile_hides_patients(profile):
     assert read_params(ROOT / profile / "params.yaml")["report"] == {"show_patients": False}
     assert Report(show_patients=False)
 
 
-@pytest.mark.parametrize("profile", [".", "profiles/nih", "profiles/phantom-full"])
+@pytest.mark.parametrize("profile", [name for name in (".", *PROFILES) if (ROOT / name / "metrics/compare").is_dir()])
 def test_the_committed_metrics_make_a_page(profile, tmp_path):
     shutil.copytree(ROOT / profile / "metrics", tmp_path / "metrics")
     shutil.copy(ROOT / profile / "params.yaml", tmp_path)

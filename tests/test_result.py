@@ -199,12 +199,13 @@ def measured(profile, block, csv):
     return page.read_text().splitlines()
 
 
-def test_a_profile_s_results_stand_in_the_roots_pages_once_it_has_run(profile):
+@pytest.mark.parametrize("name", ["phantom-full", "phantom-second"])
+def test_a_profile_s_results_stand_in_the_roots_pages_once_it_has_run(profile, name):
     page = profile / "study.md"
-    page.write_text("<!-- phantom-full -->\nformer\n<!-- /phantom-full -->\n")
+    page.write_text(f"<!-- {name} -->\nformer\n<!-- /{name} -->\n")
     assert main(["--pages", "study.md"]) == 0
-    assert page.read_text() == "<!-- phantom-full -->\n<!-- /phantom-full -->\n"
-    other = profile / "profiles" / "phantom-full" / "metrics"
+    assert page.read_text() == f"<!-- {name} -->\n<!-- /{name} -->\n"
+    other = profile / "profiles" / name / "metrics"
     write(other, {"vanilla": 0.11, "shuffled": 0.09})
     assert main(["--pages", "study.md"]) == 0
     assert "| shuffled | 0.090 ± 0.010 |" in page.read_text()

@@ -1,6 +1,7 @@
 """What a classifier minimises: cross entropy, plain, weighted by class, or with margins for rare classes.
 
-Of each finding, *with* and *without* are two classes of their own, as the labels are not exclusive.
+Of each finding, *with* and *without* are two classes of their own, as the labels are not exclusive. To the plain loss a
+label may be unknown (NaN): it adds nothing, and the other labels count for no more than they do without it.
 """
 
 from collections.abc import Callable
@@ -39,7 +40,7 @@ def loss_of(name: LossName, labels: NDArray[np.float32]) -> Loss:
             weight = torch.where(labels == 1, weights[1], weights[0])
             losses = binary_cross_entropy_with_logits(logits, labels, reduction="none")
             return ((weight * losses).sum(0) / weight.sum(0)).mean()
-        return binary_cross_entropy_with_logits(logits, labels)
+        return binary_cross_entropy_with_logits(logits, labels.nan_to_num(), labels.isfinite().float())
 
     return loss
 

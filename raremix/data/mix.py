@@ -1,4 +1,4 @@
-"""The training sets of the arms: ``image_id, file, source, weight, late`` and the task's findings.
+"""The training sets of the arms: ``image_id, file, source, weight, late`` and the task's findings, 0, 1 or unknown.
 
 A classifier draws images with probability proportional to weight, the same number of steps for every arm. An arm that
 trains in two phases (``raremix.classifier.recipe``) draws by ``late`` in the second; in all others that equals weight.
@@ -29,6 +29,7 @@ class Draw:
     extra: pd.DataFrame  # real images that no arm but real_ceiling sees, as ``real``
     rebuilt: pd.DataFrame  # what the autoencoder leaves of ``real``'s carriers: the same ids, other files
     synthetic_share: float  # of a batch, in dreambooth_balanced
+    denied: list[str]  # findings that a synthetic image counts as without, if they are not its own
     shots: int
     trial: int
 
@@ -58,9 +59,9 @@ def reached(arm: str, draw: Draw, rows: pd.DataFrame) -> pd.DataFrame:
     """A row a finding: ``shots, trial, arm, finding, rows, positives, prevalence, late_prevalence``.
 
     ``rows`` carry the finding, ``positives`` is their weight, ``prevalence`` its share of all weight, and
-    ``late_prevalence`` the same in the late phase.
+    ``late_prevalence`` the same in the late phase. An unknown label counts as 0.
     """
-    marks = _marks(rows, draw)
+    marks = _marks(rows.fillna(0), draw)
     weight, late = (rows[phase].to_numpy() for phase in ("weight", "late"))
     balance = {
         "finding": draw.findings,
@@ -127,13 +128,27 @@ def _dreambooth_mix(draw: Draw, ratio: float = np.inf) -> pd.DataFrame:
 
     Of each finding at most ``ratio`` synthetic images for a real one.
     """
-    return pd.concat([_vanilla(draw), *(_synthetic(chosen) for chosen in _filling(draw, ratio).values())])
+    return _mixed(draw, _filling(draw, ratio))
 
 
 def _prior_only(draw: Draw) -> pd.DataFrame:
     """dreambooth_mix, each synthetic image replaced by the one of its seed that was prompted without the finding."""
-    chosen = [negatives_of(draw.pool[finding], rows) for finding, rows in _filling(draw).items()]
-    return pd.concat([_vanilla(draw), *map(_synthetic, chosen)])
+    filling = _filling(draw)
+    return _mixed(draw, {finding: negatives_of(draw.pool[finding], rows) for finding, rows in filling.items()})
+
+
+def _mixed(draw: Draw, chosen: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The real images and the ``chosen`` synthetic ones of each finding, which tell nothing of what is not ``denied``.
+
+    A few instances teach a token what came along with them, so an image drawn to have one finding often shows a
+    frequent one as well, whatever its caption. The label is unknown then, as an uncertain one is to Irvin et al. 2019
+    (CheXpert, U-Ignore).
+    """
+    parts = [_vanilla(draw)]
+    for finding, rows in chosen.items():
+        unknown = [other for other in draw.findings if other not in (finding, *draw.denied)]
+        parts.append(_synthetic(rows).assign(**dict.fromkeys(unknown, np.nan)))
+    return pd.concat(parts)
 
 
 def _shuffled(draw: Draw) -> pd.DataFrame:

@@ -21,6 +21,7 @@ PSEUDO_COUNT = 4  # images that the prevalence counts for, beside the carriers o
 MOST = 0.02  # of a checkpoint's images, for each original that a label set has
 STEEPEST = 20.0  # nats of relative entropy that a marginal nearer by 1 is worth
 SECONDS = 60.0  # that the solver may take
+DECIMALS = 5  # of a share; what the minimiser leaves beyond them differs from run to run
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -97,11 +98,12 @@ def lacks(
 def plan(lacking: Sequence[Lack], sets: Sets) -> pd.DataFrame:
     """``finding, label_set, share, images``: a row for each checkpoint and set.
 
-    ``share`` is the set's proportion however many images are drawn, ``images`` how many of those that the mix lacks.
+    ``share`` is the set's proportion however many images are drawn, to ``DECIMALS``; ``images`` is how many of those
+    that the mix lacks have the set.
     """
     tables = []
     for lack in lacking:
-        share = shares(sets, lack.rates)
+        share = shares(sets, lack.rates).round(DECIMALS)
         images = planned(sets.marks, lack.wanted, lack.images, share, sets.most)
         columns = {"label_set": sets.names, "share": share, "images": images}
         tables.append(pd.DataFrame({"finding": lack.finding, **columns}))

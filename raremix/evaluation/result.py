@@ -119,6 +119,7 @@ def _measured(file: str, table: Callable[[Path], list[str]], metrics: Path) -> l
 BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     "results": results,
     "phantom-full": partial(_of_profile, "phantom-full"),
+    "phantom-second": partial(_of_profile, "phantom-second"),
     "audit": audit,
     "diagnosis": diagnosis,
     "estimators": partial(_measured, "estimators.csv", estimator_table),

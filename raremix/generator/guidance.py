@@ -15,8 +15,8 @@ def limited(unet: UNet2DConditionModel, guidance: float, limit: float | None) ->
 
     A token learned from five radiographs does ten times as much in one caption as in another, so no one guidance draws
     the finding here and leaves the chest whole there. This is the norm threshold of adaptive projected guidance (Sadat
-    et al. 2025), in units of the unguided prediction's norm, image by image. Calls of ``unet`` must hold
-    the unguided half of the batch first, as diffusers' pipelines do.
+    et al. 2025), in units of the unguided prediction's norm, image by image. Calls of ``unet`` must hold the unguided
+    half of the batch first, as diffusers' pipelines do.
     """
     if limit is None:
         yield
