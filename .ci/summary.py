@@ -1,7 +1,8 @@
 """What a pull request changes, as Markdown: metrics, params and plots between two commits.
 
 python .ci/summary.py BASE HEAD PAGES: the summary goes to stdout, the changed plots to PAGES/index.html, both commits
-in one chart. Only what git holds is compared, so neither cache nor remote is needed.
+in one chart. HEAD is held against the commit where it left BASE: what BASE has changed since is not its doing. Only
+what git holds is compared, so neither cache nor remote is needed.
 """
 
 import subprocess
@@ -16,10 +17,11 @@ HEADER = 2  # lines of a table without rows
 def main(base: str, head: str, pages: str) -> None:
     """Print the summary and draw the plots."""
     print(f"# {base} → {head}\n")
+    base = said("git", "merge-base", base, head).strip()
     for title, command in (("Metrics", "metrics"), ("Params", "params")):
         table = said("dvc", command, "diff", base, head, "--md").strip()
         print(f"## {title}\n\n{table if len(table.splitlines()) > HEADER else 'No change.'}\n")
-    changed = said("git", "diff", "--name-only", f"{base}...{head}", "--", "metrics", "profiles").split()
+    changed = said("git", "diff", "--name-only", base, head, "--", "metrics", "profiles").split()
     names = [name for name, files in plots(head) if set(files) & set(changed)]
     print(f"## Plots\n\n{told(names)}\n")
     if names:

@@ -2,9 +2,9 @@
 
 In: manifest, images and their checksums, splits, trained classifiers, validation's summary (it chooses the dreambooth
 arm). Out: ``predictions.csv``; metrics weighted to natural prevalence (``runs.csv``, ``summary.json``,
-``headline.json``), the differences to the baselines (``comparison.csv``), the answer (``answer.json``), decisions at
-validation's thresholds (``decisions.csv``), tests of single trials' classifiers (``tests.csv``), and curves
-(``roc.csv``, ``pr.csv``, ``calibration.csv``).
+``headline.json``) and with intervals (``arms.csv``), the differences to the baselines (``comparison.csv``), the answer
+(``answer.json``), decisions at validation's thresholds (``decisions.csv``), tests of single trials' classifiers
+(``tests.csv``), and curves (``roc.csv``, ``pr.csv``, ``calibration.csv``).
 """
 
 import json
@@ -27,6 +27,7 @@ from raremix.evaluation.answer import answer
 from raremix.evaluation.comparison import (
     Scores,
     against_baselines,
+    arm_intervals,
     choose,
     compare_arms,
     mark_primary,
@@ -124,7 +125,8 @@ def compare(
     write_json(out / "headline.json", headline(figures))
     write_csv(table, out / "comparison.csv", "%.6g")
     write_json(out / "answer.json", answer(table, figures, compare.shots, chosen, compare.level, compare.margin))
-    write_csv(decided(scores, thresholds, study.trials, labels, weights, study.findings), out / "decisions.csv", "%.6g")
+    write_csv(arm_intervals(trials, resampled, compare.level), out / "arms.csv", "%.6g")
+    write_csv(decided(scores, thresholds, study.trials, labels, weights, groups), out / "decisions.csv", "%.6g")
     pairs = against_baselines(scores)
     write_csv(tested(pairs, scores, thresholds, study.trials, labels, study.findings), out / "tests.csv", "%.6g")
     primary = {arm: stack for (shots, arm), stack in scores.items() if shots == compare.shots}

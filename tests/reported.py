@@ -88,10 +88,16 @@ def compare(folder: Path) -> None:
         )
     }
     answer = {"finding": "minority", "metric": "ap", "shots": 10, "arm": "dreambooth_mix", "level": 0.95, "trials": 2}
-    write(folder, "compare/answer.json", answer | {"against": against, "sentence": "dreambooth_mix <improves>."})
+    costs = {"difference": -0.02, "low": -0.03, "high": -0.005, "detectable": 0.02, "non_inferior": False}
+    answer |= {"against": against, "margin": 0.01, "majority": {"vanilla": costs}}
+    write(folder, "compare/answer.json", answer | {"sentence": "dreambooth_mix <improves>."})
     families = [*FINDINGS, "macro", "minority"]
     one = {"auroc": figure(0.8), "ap": figure(0.3), "ece": figure(0.05)}
     write(folder, "compare/summary.json", {"10": {arm: dict.fromkeys(families, one) for arm in ARMS}})
+    own = [
+        [10, arm, family, metric, 0.3, 0.2, 0.4] for arm in ARMS for family in families for metric in ("auroc", "ap")
+    ]
+    write(folder, "compare/arms.csv", ["shots arm finding metric value low high".split(), *own])
     rows = [
         [10, arm, baseline, family, metric, round(0.01 * place, 3), -0.1, 0.1, 0.5, None, 12, 34, 2, 0.14]
         for place, arm in enumerate(ARMS)
@@ -106,7 +112,7 @@ def compare(folder: Path) -> None:
         points = [[finding, arm, at, at**0.5] for finding in FINDINGS for arm in ARMS for at in (0.0, 0.25, 1.0)]
         write(folder, f"compare/{name}.csv", [["finding", "arm", x, y], *points])
     header = "shots arm trial finding threshold balanced_accuracy f1 calibration_error".split()
-    called = [[10, arm, k, name, 0.3, 0.6 + k / 5, 0.4, 0.05] for arm in ARMS for k in (0, 1) for name in FINDINGS]
+    called = [[10, arm, k, name, 0.3, 0.6 + k / 5, 0.4, 0.05] for arm in ARMS for k in (0, 1) for name in families]
     write(folder, "compare/decisions.csv", [header, *called])
     header = "shots arm against trial finding difference error z p_delong only_arm only_against p_mcnemar".split()
     tests = [

@@ -56,6 +56,19 @@ def test_the_margin_decides_and_both_kinds_are_listed():
     assert cost({}, 0.01) == ""
 
 
+def test_what_lies_below_no_difference_is_worse_unless_the_margin_covers_it():
+    limits = {"vanilla": (-0.023, -0.003), "oversample": (-0.009, -0.001), "undersample": (-0.04, 0.01)}
+    members = {
+        name: {"difference": (low + high) / 2, "low": low, "high": high, "non_inferior": low > -0.01}
+        for name, (low, high) in limits.items()
+    }
+    assert cost(members, 0.01) == (
+        "Over the majority findings its AUROC is not inferior to oversample (-0.005 [-0.009, -0.001]), is not shown to "
+        "be non-inferior to undersample (-0.015 [-0.040, +0.010]) and is worse than vanilla (-0.013 [-0.023, -0.003]), "
+        "by a margin of 0.01."
+    )
+
+
 def test_how_far_it_comes_towards_the_ceiling():
     means = {"oversample": 0.2, "real_ceiling": 0.3, "dreambooth_mix": 0.26}
     assert way("dreambooth_mix", means) == pytest.approx(0.6)

@@ -3,11 +3,13 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from compared import (
     ARMS,
     COMPARE,
+    FINDINGS,
     STUDY,
     build,
     call,
@@ -95,8 +97,8 @@ def test_curves_are_one_row_a_point_for_the_primary_shots(done):
 
 def test_decisions_are_at_the_threshold_of_validation_with_the_trials_pooled(done):
     table = pd.read_csv(done / "out" / "decisions.csv")
-    assert len(table) == 2 * 6 * 3 * 3  # shots x arms x trials x findings
-    assert table.groupby(["shots", "arm", "finding"])["threshold"].nunique().eq(1).all()
+    assert len(table) == 2 * 6 * 3 * 6  # shots x arms x trials x (findings and families)
+    assert table[table.finding.isin(FINDINGS)].groupby(["shots", "arm", "finding"])["threshold"].nunique().eq(1).all()
     one = table[(table.shots == 10) & (table.arm == "dreambooth_balanced") & (table.finding == "nodule")]
     runs = [pd.read_csv(done / "runs" / f"dreambooth_balanced-10-{trial}" / "predictions.csv") for trial in range(3)]
     pooled = pd.concat(runs).query("finding == 'nodule'")
@@ -108,6 +110,32 @@ def test_decisions_are_at_the_threshold_of_validation_with_the_trials_pooled(don
     assert summed(one.threshold.iloc[0]) == pytest.approx(max(map(summed, pooled.probability)))
     assert one.balanced_accuracy.gt(0.6).all()
     assert table[table.arm == "shuffled"].balanced_accuracy.between(0.35, 0.65).all()
+
+
+def test_a_family_s_decisions_are_its_findings_means(done):
+    table = pd.read_csv(done / "out" / "decisions.csv")
+    one = table.query("shots == 10 and arm == 'dreambooth_balanced' and trial == 1").set_index("finding")
+    for family, members in (("minority", ["nodule", "pneumothorax"]), ("macro", FINDINGS), ("majority", ["effusion"])):
+        for figure in ("balanced_accuracy", "f1", "calibration_error"):
+            assert one.loc[family, figure] == pytest.approx(one.loc[members, figure].mean(), abs=1e-5)
+    assert np.isnan(one.loc["minority", "threshold"])
+
+
+def test_each_arm_has_an_interval_of_its_own_around_its_mean_over_trials(done):
+    own = pd.read_csv(done / "out" / "arms.csv")
+    runs = pd.read_csv(done / "out" / "runs.csv")
+    assert len(own) == 2 * 6 * 6 * 2  # shots x arms x (findings and families) x metrics
+    keys = ["shots", "arm", "finding"]
+    means = runs.groupby(keys)[["ap", "auroc"]].mean().stack().rename_axis([*keys, "metric"])
+    joined = own.merge(means.rename("mean").reset_index())
+    assert len(joined) == len(own)
+    assert joined["value"].to_numpy() == pytest.approx(joined["mean"].to_numpy(), abs=1e-5)
+    assert (own.low < own.value).all()
+    assert (own.value < own.high).all()
+    assert own.low.ge(0).all()
+    assert own.high.le(1).all()
+    wide = own.set_index(["shots", "arm", "finding", "metric"]).eval("high - low")
+    assert (wide.xs("nodule", level="finding") > wide.xs("macro", level="finding")).mean() > 0.5
 
 
 def test_single_trials_are_tested_pair_by_pair(done):

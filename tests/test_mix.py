@@ -220,25 +220,24 @@ def test_arms_of_two_phases_change_what_they_draw():
     assert list(second["late"]) == list(over["weight"])
 
 
-def test_the_ceiling_takes_other_patients_until_the_findings_are_even():
+def test_the_ceiling_takes_as_many_other_patients_as_the_mix_adds_images():
+    plenty = pd.concat([other_patients().assign(image_id=lambda rows, k=k: f"{k}" + rows["image_id"]) for k in "abc"])
+    rows = build("real_ceiling", replace(draw(), extra=plenty.reset_index(drop=True)))
+    extra = rows[rows["source"] == "reserve"]
+    assert set(extra["image_id"]) <= set(plenty["image_id"])
+    assert extra["image_id"].is_unique
+    assert set(rows["weight"]) == {1}
+    assert len(extra) == (build("dreambooth_mix", draw())["source"] == "synthetic").sum() == 27 + 48 + 48
+    assert (extra[TASK].sum() >= [0, 27, 48, 48]).all()
+    assert extra["heart"].sum() > 0, "it comes along"
+
+
+def test_the_ceiling_takes_all_there_are_where_that_is_fewer():
     rows = build("real_ceiling", draw())
     extra = rows[rows["source"] == "reserve"]
-    assert set(extra["image_id"]) <= set(other_patients()["image_id"])
-    assert set(rows["weight"]) == {1}
-    reached = counts(rows)
-    assert reached["nodule"] == 5 + 30, "all there are, which is fewer than the 48 that lack"
-    assert reached["air"] == 5 + 30
-    assert 53 <= reached["fluid"] < 60
-    made = build("dreambooth_mix", draw())["source"] == "synthetic"
-    assert 0 < len(extra) < made.sum(), "findings that come along count"
-    assert reached["heart"] == 53 + extra["heart"].sum()
-
-
-def test_the_ceiling_takes_no_more_than_lacks():
-    plenty = pd.concat([other_patients().assign(image_id=lambda rows, k=k: f"{k}" + rows["image_id"]) for k in "abc"])
-    reached = counts(build("real_ceiling", replace(draw(), extra=plenty)))
-    assert reached["nodule"] == 53
-    assert reached["air"] == 53
+    assert (extra["nodule"] == 1).sum() == 30 < 48
+    assert (extra["air"] == 1).sum() == 30
+    assert len(extra) == 27 + 30 + 30
 
 
 def test_roundtrip_shares_each_carriers_weight_with_what_the_autoencoder_leaves_of_it():

@@ -111,7 +111,7 @@ def leaves(params, *above):
 
 
 @pytest.mark.parametrize(
-    ("profile", "own"), [("phantom-second", {"phantom.seed"}), ("phantom-full", {"study.arms", "study.trials"})]
+    ("profile", "own"), [("phantom-second", {"phantom.seed"}), ("phantom-full", {"study.arms", "study.shots", "study.trials"})]
 )
 def test_a_profile_of_the_root_s_study_differs_in_nothing_else(profile, own):
     root, other = (

@@ -1,10 +1,16 @@
 """The page in headless Chromium, on a desk and on a telephone."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import reported
-from browser import browsing, chromium
+from browser import DRAWN, browsing, chromium
 
 from raremix.report.page import page
+from stages.cli import read_params
+
+ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium")
 
@@ -104,6 +110,7 @@ def test_figures_sort_by_value_and_what_is_missing_comes_last(browser, tmp_path)
     means = {"vanilla": 0.5, "oversample": None, "dreambooth_mix": 12.0, "shuffled": -0.3}
     arms = {arm: {"minority": {"ap": reported.figure(mean, None)}} for arm, mean in means.items()}
     reported.write(tmp_path, "compare/summary.json", {"10": arms})
+    (run.metrics / "compare" / "arms.csv").unlink()  # so that the page shows the means
     (tmp_path / "index.html").write_text(page(run), encoding="utf-8")
     browser.open((tmp_path / "index.html").as_uri(), 1280)
     header(browser, 1, "querySelector('button').click()")
@@ -141,3 +148,16 @@ def test_on_paper_nothing_is_folded(browser, address):
     assert browser.run("document.querySelectorAll('details:not([open])').length") == 0
     browser.run("dispatchEvent(new Event('afterprint'))")
     assert browser.run("document.querySelectorAll('details[open]').length") == 0
+
+
+def test_the_page_of_the_committed_metrics_draws_all_its_charts(browser, tmp_path):
+    shutil.copytree(ROOT / "metrics", tmp_path / "metrics")
+    run = reported.inputs(tmp_path)
+    run.params.clear()
+    run.params.update(read_params(ROOT / "params.yaml"))
+    (tmp_path / "index.html").write_text(page(run), encoding="utf-8")
+    browser.complaints.clear()
+    browser.open((tmp_path / "index.html").as_uri(), 1280)
+    assert browser.run(f"{CHARTS}.length") > 20
+    assert browser.run(DRAWN)
+    assert browser.complaints == []

@@ -6,7 +6,7 @@ import pytest
 import reported
 from reported import blocks, edit, table, texts, values
 
-from raremix.report.blocks import Chart, Table, Text
+from raremix.report.blocks import Chart, Fold, Section, Table, Text
 from raremix.report.curves import curves
 from raremix.report.decisions import decisions
 from raremix.report.page import SECTIONS
@@ -36,32 +36,57 @@ def test_the_answer_comes_first_and_has_its_comparisons(run):
 
 
 def test_a_study_without_a_primary_result_says_no_more_than_its_sentence(run):
-    edit(run, "compare/answer.json", lambda found: found.update(arm=None, against={}, sentence="It has none."))
+    edit(
+        run,
+        "compare/answer.json",
+        lambda found: found.update(arm=None, against={}, majority={}, sentence="It has none."),
+    )
     assert answer(run).blocks == [Text("It has none.", lead=True)]
     assert blocks(differences(run), Chart)
     assert blocks(curves(run), Chart)
 
 
-def test_the_arms_are_a_table_a_metric_the_minority_first(run):
-    edit(
-        run, "compare/summary.json", lambda found: found["10"]["vanilla"].update(minority={"ap": reported.figure(0.1)})
-    )
+def test_the_arms_are_a_table_a_metric_with_intervals_the_minority_first(run):
     section = arms(run)
     assert [one.caption.split(",")[0] for one in section.blocks if isinstance(one, Table)] == [
         "Average precision",
         "AUROC",
     ]
-    assert [one.caption.split(",")[0] for one in blocks(section, Table)][2:] == ["ece"], "more metrics are folded"
-    shown = table(section, "Average precision")
+    shown = table(section, "Average precision, 10 shots: mean over trials [interval]")
     assert shown[0] == ["arm", "minority findings", "all findings", "cardiomegaly", "nodule mass"]
-    assert shown[1][:3] == ["vanilla", "0.100 ± 0.010", "0.300 ± 0.010"]
-    assert table(section, "AUROC")[1][1] == "–", "vanilla has no AUROC there"  # noqa: RUF001
+    assert shown[1][:3] == ["vanilla", "0.300 [0.200, 0.400]", "0.300 [0.200, 0.400]"]
+    assert "count images and trials" in texts(section)
 
 
-def test_of_one_trial_there_is_no_deviation(run):
+def test_deviations_over_trials_are_folded_and_any_further_metric_with_them(run):
+    edit(
+        run, "compare/summary.json", lambda found: found["10"]["vanilla"].update(minority={"ap": reported.figure(0.1)})
+    )
+    (fold,) = [one for one in arms(run).blocks if isinstance(one, Fold)]
+    folded = Section("", fold.blocks)
+    assert [one.caption.split(",")[0] for one in fold.blocks] == ["Average precision", "AUROC", "ece"]
+    assert table(folded, "Average precision")[1][:3] == ["vanilla", "0.100 ± 0.010", "0.300 ± 0.010"]
+    assert table(folded, "AUROC")[1][1] == "–", "vanilla has no AUROC there"  # noqa: RUF001
+
+
+def test_a_run_without_intervals_shows_deviations_and_of_one_trial_none(run):
+    (run.metrics / "compare" / "arms.csv").unlink()
     one = {"ap": reported.figure(0.25, None)}
     edit(run, "compare/summary.json", lambda found: found.update({"10": {"vanilla": {"minority": one}}}))
     assert table(arms(run), "Average precision")[1] == ["vanilla", "0.250"]
+
+
+def test_what_the_arm_costs_on_the_majority_findings_is_a_table(run):
+    rows = table(answer(run), "dreambooth_mix: differences in AUROC, majority findings")
+    assert rows[0] == [
+        "against",
+        "difference and interval",
+        "smallest difference that would show",
+        "not inferior by 0.01",
+    ]
+    assert rows[1] == ["vanilla", "-0.020 [-0.030, -0.005]", "0.020", "not shown"]
+    edit(run, "compare/answer.json", lambda found: found.update(majority={}))
+    assert not [one for one in blocks(answer(run), Table) if "majority" in one.caption]
 
 
 def test_differences_are_those_at_the_primary_shots_the_answer_s_arm_first(run):
@@ -96,7 +121,9 @@ def test_decisions_are_means_over_trials_and_each_trial_is_tested(run):
     assert len(blocks(section, Chart)) == len(reported.FINDINGS)
     rows = table(section, "Decisions")
     assert rows[0] == ["finding", "arm", "balanced accuracy", "F1", "expected calibration error"]
-    assert rows[1] == ["cardiomegaly", "vanilla", "0.700 ± 0.141", "0.400 ± 0.000", "0.050 ± 0.000"]
+    assert rows[1] == ["minority findings", "vanilla", "0.700 ± 0.141", "0.400 ± 0.000", "0.050 ± 0.000"]
+    families = ["minority findings", "all findings", "cardiomegaly", "nodule mass"]
+    assert list(dict.fromkeys(row[0] for row in rows[1:])) == families
     tests = table(section, "Two classifiers of a trial")
     assert tests[1] == ["shuffled", "vanilla", "cardiomegaly", "0", "-0.100", "0.012", "3", "9", "0.146"]
     assert len(tests) == 1 + 2 * len(reported.FINDINGS)

@@ -65,6 +65,12 @@ def commit(root):
     subprocess.run(["git", "commit", "-qm", "step", "--allow-empty"], cwd=root, check=True)
 
 
+def revision(root, name):
+    return subprocess.run(
+        ["git", "rev-parse", name], cwd=root, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
 def summary(root):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [sys.executable, str(SUMMARY), "main", "change", "pages"]
@@ -91,8 +97,21 @@ def test_what_changed_is_told_and_what_only_the_cache_would_hold_is_no_obstacle(
     assert "- metrics/measure/roc.csv" in said
     assert "table.csv" not in said
     page = (clone / "pages" / "index.html").read_text()
-    assert '"rev": "main"' in page
+    assert f'"rev": "{revision(clone, "main")}"' in page
     assert '"rev": "change"' in page
+
+
+def test_what_the_base_has_changed_since_is_not_told(clone):
+    write(clone, {"metrics/measure/roc.csv": "fpr,tpr\n0,0.2\n1,1\n"})
+    commit(clone)
+    subprocess.run(["git", "checkout", "-q", "main"], cwd=clone, check=True)
+    write(clone, {"metrics/measure/headline.json": '{"ap": 0.9}', "params.yaml": "measure:\n  rate: 3\n"})
+    commit(clone)
+    said = summary(clone)
+    assert said.startswith("# main → change")
+    assert "- metrics/measure/roc.csv" in said
+    assert "headline.json" not in said
+    assert "measure.rate" not in said
 
 
 def test_no_change_is_said_and_draws_nothing(clone):

@@ -91,17 +91,16 @@ def _crt(draw: Draw) -> pd.DataFrame:
 
 
 def _real_ceiling(draw: Draw) -> pd.DataFrame:
-    """Other radiographs in the synthetic images' place, until no finding lacks any, as far as there are.
+    """For each finding as many other radiographs that carry it as dreambooth_mix adds synthetic ones, if there are.
 
-    They carry what they carry: a finding that comes along counts, so that they are fewer than the synthetic images, and
-    the most frequent finding gets more frequent.
+    They carry what they carry: findings come along, so that each gets more frequent than in dreambooth_mix.
     """
     mixed = [_vanilla(draw)]
-    lacking = pd.Series(needed(draw.real[draw.findings]))
+    lacking = needed(draw.real[draw.findings])
     left = draw.extra.iloc[draw.rng("real_ceiling").permutation(len(draw.extra))]
-    for finding in left[draw.findings].sum().sort_values(kind="stable").index:
-        taken = left[left[finding] == 1].head(max(0, lacking[finding]))
-        left, lacking = left.drop(taken.index), lacking - taken[draw.findings].sum()
+    for finding in left[draw.findings].sum().sort_values(kind="stable").index:  # the scarcest has first choice
+        taken = left[left[finding] == 1].head(lacking[finding])
+        left = left.drop(taken.index)
         mixed.append(taken.assign(source="reserve", weight=1.0))
     return pd.concat(mixed)
 

@@ -8,6 +8,7 @@ from raremix.evaluation.comparison import PRIMARY
 
 FLOOR, CEILING = "oversample", "real_ceiling"  # what repeating real images reaches, and what other real images reach
 VERDICTS = ("improves on", "no detectable difference from", "is worse than")
+COSTS = ("is not inferior to", "is not shown to be non-inferior to", "is worse than")
 
 
 def answer(
@@ -71,19 +72,18 @@ def _majority(table: pd.DataFrame, shots: int, arm: str | None, margin: float) -
 
 
 def cost(majority: dict[str, Any], margin: float) -> str:
-    """What is known of non-inferiority over the majority findings, in words; nothing if there are none."""
-    clauses = []
-    for words, non_inferior in (("is not inferior to", True), ("is not shown to be non-inferior to", False)):
-        members = [
-            f"{name} ({f['difference']:+.3f} [{f['low']:+.3f}, {f['high']:+.3f}])"
-            for name, f in majority.items()
-            if f["non_inferior"] is non_inferior
-        ]
-        if members:
-            clauses.append(f"{words} {_listed(members)}")
+    """What is known of non-inferiority over the majority findings, in words; nothing if there are none.
+
+    What is not shown to be non-inferior is worse, if its interval lies below no difference.
+    """
+    members: dict[str, list[str]] = {words: [] for words in COSTS}
+    for name, f in majority.items():
+        words = COSTS[0] if f["non_inferior"] else COSTS[2] if f["high"] < 0 else COSTS[1]
+        members[words].append(f"{name} ({f['difference']:+.3f} [{f['low']:+.3f}, {f['high']:+.3f}])")
+    clauses = [f"{words} {_listed(names)}" for words, names in members.items() if names]
     if not clauses:
         return ""
-    return f"Over the majority findings its AUROC {' and '.join(clauses)}, by a margin of {margin:g}."
+    return f"Over the majority findings its AUROC {_listed(clauses)}, by a margin of {margin:g}."
 
 
 def way(arm: str | None, means: dict[str, float]) -> float | None:

@@ -57,8 +57,7 @@ def compare_arms(
         ``shots,arm,against,finding,metric,difference,low,high,p,p_holm,n_pos,n_neg,trials,detectable``; the last is
         the smallest true difference that this comparison would have shown with 80 % probability.
     """
-    point = {key: rows[list(METRICS)].to_dict("list") for key, rows in trials.groupby(["shots", "arm", "finding"])}
-    rows = []
+    point, rows = _points(trials), []
     for shots, arm, against in against_baselines(resampled):
         for (finding, members), metric in product(groups.items(), METRICS):
             mine, theirs = (np.array(point[shots, name, finding][metric]) for name in (arm, against))
@@ -69,6 +68,30 @@ def compare_arms(
             found = interval(mine - theirs, chance, level)
             rows.append({**row, **vars(found), "p_holm": np.nan, **counts, "detectable": detectable(found)})
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def arm_intervals(trials: pd.DataFrame, resampled: Resampled, level: float) -> pd.DataFrame:
+    """Each arm's own metrics with their limits, which count images and trials as those of differences do.
+
+    Limits are kept between 0 and 1. Two arms differ by less than their limits suggest, as they share images and trials:
+    ``compare_arms`` tells.
+
+    Args:
+        trials: as in ``compare_arms``, like the others.
+        resampled: likewise.
+        level: likewise.
+
+    Returns:
+        ``shots,arm,finding,metric,value,low,high``.
+    """
+    point, rows = _points(trials), []
+    for (shots, arm), by_metric in resampled.items():
+        for metric, by_family in by_metric.items():
+            for finding, drawn in by_family.items():
+                found = interval(np.array(point[shots, arm, finding][metric]), drawn, level)
+                low, high = np.clip((found.low, found.high), 0, 1)
+                rows.append((shots, arm, finding, metric, found.difference, low, high))
+    return pd.DataFrame(rows, columns="shots,arm,finding,metric,value,low,high".split(","))
 
 
 def against_baselines(arms: Collection[tuple[int, str]]) -> list[tuple[int, str, str]]:
@@ -100,3 +123,8 @@ def mark_primary(table: pd.DataFrame, shots: int, arm: str | None) -> pd.DataFra
     table = table.copy()
     table.loc[primary, "p_holm"] = holm(table.p[primary].tolist())
     return table
+
+
+def _points(trials: pd.DataFrame) -> dict[Any, dict[Any, list[float]]]:
+    """By shots, arm and finding: each metric's values, trial by trial."""
+    return {key: rows[list(METRICS)].to_dict("list") for key, rows in trials.groupby(["shots", "arm", "finding"])}

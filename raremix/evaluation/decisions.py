@@ -13,9 +13,16 @@ Thresholds = Mapping[tuple[int, str], Array]  # (shots, arm) -> [findings]
 
 
 def decided(
-    scores: Scores, thresholds: Thresholds, trials: Sequence[int], labels: Labels, weights: Array, findings: list[str]
+    scores: Scores,
+    thresholds: Thresholds,
+    trials: Sequence[int],
+    labels: Labels,
+    weights: Array,
+    groups: dict[str, list[int]],
 ) -> pd.DataFrame:
     """``shots,arm,trial,finding,threshold,balanced_accuracy,f1,calibration_error``, weighted to natural prevalence.
+
+    A family's figures are the means of its findings', and it has no threshold.
 
     Args:
         scores: of the images.
@@ -23,17 +30,25 @@ def decided(
         trials: their numbers.
         labels: [images, findings], 0 or 1.
         weights: [images].
-        findings: their names.
+        groups: see ``raremix.evaluation.metrics.families``.
     """
     rows = []
     for (shots, arm), stack in scores.items():
+        cuts = thresholds[shots, arm]
         for trial, probabilities in zip(trials, stack, strict=True):
-            for k, finding in enumerate(findings):
-                column, cut = (labels[:, k], probabilities[:, k]), float(thresholds[shots, arm][k])
-                figures = balanced_accuracy(*column, cut, weights), f1(*column, cut, weights)
-                rows.append((shots, arm, trial, finding, cut, *figures, calibration_error(*column, weights)))
+            figures = np.array(
+                [_figures(*column, weights) for column in zip(labels.T, probabilities.T, cuts, strict=True)]
+            )
+            for name, members in groups.items():
+                cut = float(cuts[members[0]]) if len(members) == 1 else np.nan
+                rows.append((shots, arm, trial, name, cut, *figures[members].mean(axis=0)))
     columns = "shots,arm,trial,finding,threshold,balanced_accuracy,f1,calibration_error"
     return pd.DataFrame(rows, columns=columns.split(","))
+
+
+def _figures(labels: Labels, probabilities: Array, cut: float, weights: Array) -> tuple[float, float, float]:
+    column = labels, probabilities, cut, weights
+    return balanced_accuracy(*column), f1(*column), calibration_error(labels, probabilities, weights)
 
 
 def tested(
@@ -55,7 +70,7 @@ def tested(
         thresholds: likewise.
         trials: likewise.
         labels: likewise.
-        findings: likewise.
+        findings: their names.
 
     Returns:
         ``shots,arm,against,trial,finding,difference,error,z,p_delong,only_arm,only_against,p_mcnemar``.

@@ -113,8 +113,9 @@ def paired_bootstrap(
 ) -> Interval:
     """The AUROC of a minus that of b, mean over trials, with limits for new patients and new trials.
 
-    Both arms and all trials are scored in the same resamples of patients (stratified cluster bootstrap, see
-    ``raremix.evaluation.resampling.resamples``), and ``interval`` puts images and trials together.
+    Both arms and all trials are scored in the same resamples of patients (stratified cluster bootstrap: Davison and
+    Hinkley 1997, 3.2 and 3.8; see ``raremix.evaluation.resampling.resamples``), and ``interval`` puts images and trials
+    together.
 
     Args:
         y: [images], 0 or 1.
@@ -190,7 +191,14 @@ def mcnemar(y: Labels, a: Labels, b: Labels) -> McNemar:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """``p`` of one family of tests, adjusted so that the family errs no more often than one test does (Holm 1979)."""
+    """``p`` of one family of tests, adjusted so that the family errs no more often than one test does (Holm 1979).
+
+    Args:
+        p: [tests], each between 0 and 1, in any order.
+
+    Returns:
+        [tests], in the same order: the k-th smallest p times the number of tests not yet stepped down, at most 1.
+    """
     adjusted, floor = [0.0] * len(p), 0.0
     for rank, index in enumerate(sorted(range(len(p)), key=lambda k: p[k])):
         floor = max(floor, min(1.0, (len(p) - rank) * p[index]))

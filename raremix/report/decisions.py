@@ -6,8 +6,8 @@ from raremix.report import charts
 from raremix.report.blocks import Block, Chart, Fold, Part, Section, Side, Table, Text
 from raremix.report.cells import spread, word, words
 from raremix.report.inputs import Inputs
-from raremix.report.result import coloured
-from raremix.report.tables import figure, groups, plain, spoken, tabulate, values, whole
+from raremix.report.result import FAMILIES, coloured, ordered, readable
+from raremix.report.tables import figure, groups, in_order, plain, spoken, tabulate, values, whole
 
 TITLE = "Decisions and calibration"
 FIGURES = {"balanced_accuracy": "balanced accuracy", "f1": "F1", "calibration_error": "expected calibration error"}
@@ -38,9 +38,10 @@ def decisions(inputs: Inputs) -> Section:
 
 
 def _figures(decided: pd.DataFrame) -> Table:
+    table = in_order(decided, "finding", ordered(values(decided, "finding"), list(FAMILIES)))
     rows = [
-        [word(words(finding)), word(arm), *(spread(rows[name].mean(), rows[name].std()) for name in FIGURES)]
-        for finding, of_finding in groups(decided, "finding")
+        [word(readable(finding)), word(arm), *(spread(rows[name].mean(), rows[name].std()) for name in FIGURES)]
+        for finding, of_finding in groups(table, "finding")
         for arm, rows in groups(of_finding, "arm")
     ]
     return Table("Decisions: mean ± SD over trials", ["finding", "arm", *FIGURES.values()], rows)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from raremix.report import charts
 from raremix.report.blocks import Block, Chart, Fold, Legend, Section, Side, Table, Text
-from raremix.report.cells import Cell, number, spread, word, words
+from raremix.report.cells import Cell, interval, number, spread, word, words
 from raremix.report.inputs import Inputs
 from raremix.report.tables import Column, figure, in_order, plain, ranged, tabulate, values, whole
 
@@ -24,6 +24,10 @@ FIXED = (
     "this comparison would have told from none with 80 % probability. Which dreambooth arm is compared was chosen on "
     "validation."
 )
+OWN = (
+    "Intervals count images and trials, as those of the differences do. Two arms share both, so whether they differ, "
+    "the differences say."
+)
 
 
 def answer(inputs: Inputs) -> Section:
@@ -34,20 +38,21 @@ def answer(inputs: Inputs) -> Section:
             "The answer", [Text("There is none yet: no metrics/compare/answer.json. Run: dvc repro compare")]
         )
     behind: list[Block] = [_primary(found), Text(FIXED)] if found.get("against") else []
+    behind += [_cost(found)] if found.get("majority") else []
     return Section("The answer", [Text(found["sentence"], lead=True), *behind])
 
 
 def arms(inputs: Inputs) -> Section:
-    """A table a metric: every arm, mean and deviation over trials."""
+    """A table a metric: every arm with its interval; its mean and deviation over trials, folded where there is one."""
     found = inputs.figures("compare/summary.json").get(str(inputs.shots), {})
     if not found:
         return Section("The arms", [Text("Not in this run: metrics/compare/summary.json has no arm at these shots.")])
-    families = _ordered(_keys(found.values()), [*FAMILIES, *inputs.findings])
-    metrics = _ordered(_keys(family for arm in found.values() for family in arm.values()), list(METRICS))
+    families = ordered(_keys(found.values()), [*FAMILIES, *inputs.findings])
+    metrics = ordered(_keys(family for arm in found.values() for family in arm.values()), list(METRICS))
     tables = [
         Table(
-            f"{_named(metric)}, {inputs.shots} shots: mean ± SD over trials",
-            ["arm", *map(_named, families)],
+            f"{readable(metric)}, {inputs.shots} shots: mean ± SD over trials",
+            ["arm", *map(readable, families)],
             [
                 [word(arm), *(_score(by_family.get(family, {}).get(metric)) for family in families)]
                 for arm, by_family in found.items()
@@ -55,9 +60,10 @@ def arms(inputs: Inputs) -> Section:
         )
         for metric in metrics
     ]
-    shown, folded = tables[: len(METRICS)], tables[len(METRICS) :]
-    note = Text("A click on a column's title, or Enter on it, sorts a table.")
-    return Section("The arms", [note, *shown, *([Fold("More metrics", folded)] if folded else [])])
+    note = "A click on a column's title, or Enter on it, sorts a table."
+    if ranges := _ranges(inputs, families):
+        return Section("The arms", [Text(f"{note} {OWN}"), *ranges, Fold("Mean ± SD over trials", tables)])
+    return Section("The arms", [Text(note), *tables])
 
 
 def differences(inputs: Inputs) -> Section:
@@ -117,7 +123,7 @@ def more_shots(inputs: Inputs) -> Section | None:
         {
             "arm": plain("arm"),
             "shots": whole("shots"),
-            "metric": lambda row: word(_named(row["metric"])),
+            "metric": lambda row: word(readable(row["metric"])),
             "mean ± SD": lambda row: spread(row["mean"], row["sd"]),
         },
     )
@@ -141,7 +147,7 @@ def ratios(inputs: Inputs) -> Section | None:
     plots = [_over(table[table["metric"] == metric], metric, along, [RATIO_ARM]) for metric in METRICS]
     columns = {
         "ratio": whole("ratio"),
-        "metric": lambda row: word(_named(row["metric"])),
+        "metric": lambda row: word(readable(row["metric"])),
         "mean ± SD": lambda row: spread(row["mean"], row["sd"]),
     }
     figures = tabulate("Minority findings by ratio, mean ± SD over trials", table, columns)
@@ -162,10 +168,40 @@ def coloured(inputs: Inputs, there: Sequence[str]) -> tuple[list[str], Legend]:
     return named, Legend(charts.line_keys(named, [arm for arm in there if arm not in named]))
 
 
+def _ranges(inputs: Inputs, families: Sequence[str]) -> list[Table]:
+    """Every arm's own intervals; older runs have none."""
+    table = inputs.at_shots("compare/arms.csv")
+    cells = {(row.arm, row.finding, row.metric): interval(row.value, row.low, row.high) for row in table.itertuples()}
+    return [
+        Table(
+            f"{readable(metric)}, {inputs.shots} shots: mean over trials [interval]",
+            ["arm", *map(readable, families)],
+            [[word(arm), *(cells[arm, family, metric] for family in families)] for arm in values(table, "arm")],
+        )
+        for metric in METRICS
+        if cells
+    ]
+
+
+def _cost(found: Mapping[str, Any]) -> Table:
+    """What the arm costs on the majority findings."""
+    table = pd.DataFrame([{"against": name, **one} for name, one in found["majority"].items()])
+    return tabulate(
+        f"{found['arm']}: differences in AUROC, majority findings",
+        table,
+        {
+            "against": plain("against"),
+            "difference and interval": ranged("difference", "low", "high", signed=True),
+            **_seen(table),
+            f"not inferior by {found['margin']:g}": lambda row: word("shown" if row["non_inferior"] else "not shown"),
+        },
+    )
+
+
 def _primary(found: Mapping[str, Any]) -> Table:
     table = pd.DataFrame([{"against": name, **one} for name, one in found["against"].items()])
     return tabulate(
-        f"{found['arm']}: differences in {_named(found['metric']).lower()}, {_named(found['finding'])}",
+        f"{found['arm']}: differences in {readable(found['metric']).lower()}, {readable(found['finding'])}",
         table,
         {
             "against": plain("against"),
@@ -187,9 +223,9 @@ def _over(table: pd.DataFrame, metric: str, along: tuple[str, str], named: Seque
     deviation = table["sd"].astype(float).fillna(0)
     drawn = table.assign(value=table["mean"], low=table["mean"] - deviation, high=table["mean"] + deviation)
     return Chart(
-        f"{_named(metric)}, minority findings",
-        f"{_named(metric)} of {', '.join(named)} over {along[1]}. The figures are in the table below.",
-        charts.trend(drawn, along, _named(metric), ("arm", named)),
+        f"{readable(metric)}, minority findings",
+        f"{readable(metric)} of {', '.join(named)} over {along[1]}. The figures are in the table below.",
+        charts.trend(drawn, along, readable(metric), ("arm", named)),
     )
 
 
@@ -197,11 +233,11 @@ def _in_order(table: pd.DataFrame, findings: Sequence[str], baselines: Sequence[
     """The comparisons in the order of metrics, findings and baselines, by the names that readers see."""
     order = {"metric": list(METRICS), "finding": findings, "against": baselines}
     for column, first in reversed(order.items()):
-        table = in_order(table, column, _ordered(values(table, column), first))
-    return table.assign(**{column: table[column].map(_named) for column in ("metric", "finding")})
+        table = in_order(table, column, ordered(values(table, column), first))
+    return table.assign(**{column: table[column].map(readable) for column in ("metric", "finding")})
 
 
-def _named(name: str) -> str:
+def readable(name: str) -> str:
     """A metric, a family of findings or a finding as readers see it."""
     return {**METRICS, **FAMILIES}.get(name, words(name))
 
@@ -215,6 +251,6 @@ def _keys(trees: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for tree in trees for key in tree))
 
 
-def _ordered(names: Sequence[str], first: Sequence[str]) -> list[str]:
+def ordered(names: Sequence[str], first: Sequence[str]) -> list[str]:
     """``names``, those of ``first`` before the others."""
     return [name for name in first if name in names] + [name for name in names if name not in first]
