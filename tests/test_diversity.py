@@ -1,10 +1,14 @@
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
 from raremix.evaluation.diversity import added_diversity, effective_number
+
+REFERENCE = json.loads((Path(__file__).parent / "reference" / "fidelity.json").read_text())
 
 
 @pytest.fixture
@@ -18,7 +22,7 @@ def test_the_effective_number_is_the_vendi_score(features):
     values = np.linalg.svd(rows @ rows.T / 40, compute_uv=False)
     entropy = -sum(value * math.log(value) for value in values if value > 1e-12)
     assert effective_number(features, features) == pytest.approx(math.exp(entropy), abs=1e-9)
-    assert effective_number(features, features) == pytest.approx(5.735200651921011, abs=1e-9)  # vendi-score 0.0.3
+    assert effective_number(features, features) == pytest.approx(REFERENCE["vendi"], abs=1e-9)
 
 
 def test_it_counts_kinds_of_images():

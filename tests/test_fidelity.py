@@ -1,7 +1,9 @@
 """Each measure against an independent implementation, and where there is too little to measure."""
 
+import json
 import math
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torchmetrics.image.kid import KernelInceptionDistance, poly_mmd
 
 from raremix.evaluation.fidelity import Measuring, fidelity, kid, neighbourhood, similarity
 
+REFERENCE = json.loads((Path(__file__).parent / "reference" / "fidelity.json").read_text())
 HOW = Measuring(subsets=20, subset_size=30, neighbours=3, pairs=40)
 
 
@@ -30,7 +33,7 @@ def test_kid_of_one_whole_subset_is_that_of_torchmetrics_and_torch_fidelity(feat
     real, synthetic = features[0][:45], features[1]
     mean, spread = kid(real, synthetic, 1, 45, rng())
     assert mean == pytest.approx(float(poly_mmd(*map(torch.from_numpy, (real, synthetic)))), abs=1e-9)
-    assert mean == pytest.approx(0.3489333942055186, abs=1e-9)  # kernel_mmd of torch-fidelity 0.4.0
+    assert mean == pytest.approx(REFERENCE["kid"], abs=1e-9)  # of torch-fidelity
     assert spread == 0
 
 
@@ -46,9 +49,8 @@ def test_kid_over_subsets_is_that_of_torchmetrics(features, monkeypatch):
 
 def test_kid_over_many_subsets_is_that_of_torch_fidelity(features):
     mean, spread = kid(*features, 4000, 30, rng())
-    # kid_features_to_metric of torch-fidelity 0.4.0, a thousand subsets of its own
-    assert mean == pytest.approx(0.3844478970359278, abs=4 * spread / math.sqrt(1000))
-    assert spread == pytest.approx(0.1691003356033559, rel=0.1)
+    assert mean == pytest.approx(REFERENCE["kid_mean"], abs=4 * spread / math.sqrt(1000))  # of a thousand subsets
+    assert spread == pytest.approx(REFERENCE["kid_sd"], rel=0.1)
 
 
 def test_kid_of_one_population_is_zero_on_average_whatever_the_size():
@@ -58,16 +60,9 @@ def test_kid_of_one_population_is_zero_on_average_whatever_the_size():
         assert abs(mean) < 4 * spread / math.sqrt(500) + 0.01
 
 
-# prdc 0.2, compute_prdc(real, synthetic, k)
-PRDC = {
-    3: (0.9333333333333333, 0.5166666666666667, 1.5629629629629629, 0.8),
-    5: (0.9555555555555556, 0.6333333333333333, 1.666666666666667, 0.9166666666666666),
-}
-
-
-@pytest.mark.parametrize("k", PRDC)
+@pytest.mark.parametrize("k", [3, 5])
 def test_neighbourhoods_are_those_of_prdc(features, k):
-    assert neighbourhood(*features, k) == pytest.approx(PRDC[k], abs=1e-9)
+    assert neighbourhood(*features, k) == pytest.approx(REFERENCE["prdc"][str(k)], abs=1e-9)
 
 
 def test_identical_sets_are_as_good_as_can_be(features):
@@ -120,7 +115,7 @@ def measured(real, synthetic):
 def test_a_row_says_how_many_images_it_is_of(features):
     row = measured(*features)
     assert (row.real, row.synthetic, row.kid_subset) == (60, 45, 30)
-    assert (row.precision, row.recall, row.density, row.coverage) == pytest.approx(PRDC[3])
+    assert (row.precision, row.recall, row.density, row.coverage) == pytest.approx(REFERENCE["prdc"]["3"])
     assert all(math.isfinite(value) for value in asdict(row).values())
     assert row == measured(*features)
 

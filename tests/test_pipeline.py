@@ -110,9 +110,10 @@ def leaves(params, *above):
     return {key: value for name, inner in params.items() for key, value in leaves(inner, *above, name).items()}
 
 
-@pytest.mark.parametrize(
-    ("profile", "own"), [("phantom-second", {"phantom.seed"}), ("phantom-full", {"study.arms", "study.shots", "study.trials"})]
-)
+ARMS_AND_CURVES = {"study.arms", "study.shots", "study.trials"}
+
+
+@pytest.mark.parametrize(("profile", "own"), [("phantom-second", {"phantom.seed"}), ("phantom-full", ARMS_AND_CURVES)])
 def test_a_profile_of_the_root_s_study_differs_in_nothing_else(profile, own):
     root, other = (
         leaves(yaml.safe_load((ROOT / folder / "params.yaml").read_text())) for folder in ("", f"profiles/{profile}")
