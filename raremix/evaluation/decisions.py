@@ -22,7 +22,7 @@ def decided(
 ) -> pd.DataFrame:
     """``shots,arm,trial,finding,threshold,balanced_accuracy,f1,calibration_error``, weighted to natural prevalence.
 
-    A family's figures are the means of its findings', and it has no threshold.
+    A family's figures are the means of its findings'; a family of several has no threshold.
 
     Args:
         scores: of the images.

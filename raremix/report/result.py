@@ -185,33 +185,25 @@ def _ranges(inputs: Inputs, families: Sequence[str]) -> list[Table]:
 
 def _cost(found: Mapping[str, Any]) -> Table:
     """What the arm costs on the majority findings."""
-    table = pd.DataFrame([{"against": name, **one} for name, one in found["majority"].items()])
-    return tabulate(
-        f"{found['arm']}: differences in AUROC, majority findings",
-        table,
-        {
-            "against": plain("against"),
-            "difference and interval": ranged("difference", "low", "high", signed=True),
-            **_seen(table),
-            f"not inferior by {found['margin']:g}": lambda row: word("shown" if row["non_inferior"] else "not shown"),
-        },
-    )
+    shown = {f"not inferior by {found['margin']:g}": lambda row: word("shown" if row["non_inferior"] else "not shown")}
+    return _against(f"{found['arm']}: differences in AUROC, majority findings", found["majority"], {}, shown)
 
 
 def _primary(found: Mapping[str, Any]) -> Table:
-    table = pd.DataFrame([{"against": name, **one} for name, one in found["against"].items()])
-    return tabulate(
-        f"{found['arm']}: differences in {readable(found['metric']).lower()}, {readable(found['finding'])}",
-        table,
-        {
-            "against": plain("against"),
-            "difference and interval": ranged("difference", "low", "high", signed=True),
-            "p": figure("p"),
-            "p after Holm": figure("p_holm"),
-            **_seen(table),
-            "verdict": lambda row: word(f"{row['verdict']} {row['against']}"),
-        },
-    )
+    caption = f"{found['arm']}: differences in {readable(found['metric']).lower()}, {readable(found['finding'])}"
+    chance = {"p": figure("p"), "p after Holm": figure("p_holm")}
+    verdict = {"verdict": lambda row: word(f"{row['verdict']} {row['against']}")}
+    return _against(caption, found["against"], chance, verdict)
+
+
+def _against(
+    caption: str, found: Mapping[str, Mapping[str, Any]], chance: Mapping[str, Column], verdict: Mapping[str, Column]
+) -> Table:
+    """The answer's arm against each baseline: the difference, how far by chance, what would have shown, in words."""
+    table = pd.DataFrame([{"against": name, **one} for name, one in found.items()])
+    difference = ranged("difference", "low", "high", signed=True)
+    columns = {"against": plain("against"), "difference and interval": difference, **chance, **_seen(table), **verdict}
+    return tabulate(caption, table, columns)
 
 
 def _seen(table: pd.DataFrame) -> dict[str, Column]:
