@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -106,6 +108,22 @@ def png(array, mode=None):
     buffer = io.BytesIO()
     Image.fromarray(array, mode).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def claiming(content, width, height):
+    """A PNG whose header claims another size."""
+    header = b"IHDR" + struct.pack(">II", width, height) + content[24:29]
+    return content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
+
+
+def test_what_would_decompress_to_gigabytes_is_refused_before_it_does(read):
+    with pytest.raises(UnreadableError, match="60000 x 50000 pixels, more than any radiograph has"):
+        read(picture(0), Columns=60000, Rows=50000)
+    small = png(np.zeros((4, 4), np.uint8))
+    with pytest.raises(UnreadableError, match="9000 x 9500 pixels"):
+        decode_picture(claiming(small, 9000, 9500))
+    with pytest.raises((UnreadableError, Image.DecompressionBombError)):
+        decode_picture(claiming(small, 100_000, 100_000))
 
 
 def test_pictures_keep_grey_levels_and_refuse_colour():

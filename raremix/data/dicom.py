@@ -11,7 +11,7 @@ from pydicom.config import disable_value_validation
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from raremix.data.findings import DEVICES
-from raremix.data.pixels import Grey, UnreadableError, robust, stretch
+from raremix.data.pixels import Grey, UnreadableError, check_size, robust, stretch
 
 FAR = 1e9  # beyond any stored value
 
@@ -22,7 +22,8 @@ def decode(content: bytes) -> tuple[Grey, dict[str, str]]:
     Rescale and the header's window are applied; without a window, the percentiles 0.5 and 99.5 are its ends.
 
     Raises:
-        UnreadableError: several frames, colour, or one value everywhere. pydicom's own exceptions for damaged files.
+        UnreadableError: several frames, colour, one value everywhere, or far too many pixels. pydicom's own exceptions
+        for damaged files.
     """
     with disable_value_validation():
         header = dcmread(io.BytesIO(content))
@@ -56,6 +57,7 @@ def _refuse(header: Dataset) -> None:
     frames, kind = int(header.get("NumberOfFrames") or 1), str(header.get("PhotometricInterpretation"))
     if frames > 1:
         raise UnreadableError(f"{frames} frames; only single images are read")
+    check_size(int(header.Columns), int(header.Rows))
     if int(header.get("SamplesPerPixel") or 1) > 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise UnreadableError(f"a colour image ({kind}); only grey radiographs are read")
 
