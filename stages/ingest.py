@@ -13,7 +13,7 @@ import pandas as pd
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 
 from raremix.data import ingest as room
-from raremix.data import table, vindr
+from raremix.data import nih, table, vindr
 from raremix.data.checksums import write_checksums
 from raremix.data.labels import Rule
 from raremix.data.manifest import write_csv
@@ -32,7 +32,7 @@ class Ingest:
     rule: Rule  # of an image's readers
     max_bad: ClosedUnitInterval  # share of the images that may be set aside
     columns: dict[str, str]  # layout table only: image_id, file, patient_id, visit, part, view, sex -> its column
-    findings: dict[str, list[str]]  # layout table only: slug -> its columns, any of which makes the label
+    findings: dict[str, list[str]]  # layouts table and nih: slug -> its columns or labels, any of which makes the label
 
 
 def ingest(data: Data, ingest: Ingest, inventory: Path, images: Path, tables: Path, metrics: Path) -> None:
@@ -45,6 +45,8 @@ def ingest(data: Data, ingest: Ingest, inventory: Path, images: Path, tables: Pa
     listed = read_inventory(inventory)
     if data.layout == "table":
         source = table.read(root, listed, ingest.columns, ingest.findings)
+    elif data.layout == "nih":
+        source = nih.read(root, listed, ingest.findings)
     else:
         source = vindr.read(root, listed)
     seen, bad = room.convert(source.records, root, listed, images, ingest.size)

@@ -15,6 +15,7 @@ DICOM = (".dicom", ".dcm")
 PICTURES = (".png", ".jpg", ".jpeg")
 IMAGES = DICOM + PICTURES
 TABLES = (".csv",)
+TRAIN_LIST, TEST_LIST = "train_val_list.txt", "test_list.txt"  # ChestX-ray14's official parts
 COLUMNS = ("path", "size", "sha256")
 SUMS = "SHA256SUMS.txt"  # PhysioNet's name for its list, in the form of coreutils' sha256sum
 
@@ -42,7 +43,7 @@ def write(root: Path, out: Path) -> None:
 def _files(root: Path, out: Path) -> Sequence[Path]:
     if not root.is_dir():
         raise UserError(f"data.root: {root} is no directory; set it to where the radiographs are")
-    files = [file for file in sorted(root.rglob("*")) if file.suffix.lower() in IMAGES + TABLES and file.is_file()]
+    files = [file for file in sorted(root.rglob("*")) if _listed(file) and file.is_file()]
     if not any(file.suffix.lower() in IMAGES for file in files):
         raise UserError(f"data.root: {root} holds no image ({', '.join(IMAGES)}); set it to where the radiographs are")
     return [file for file in files if file.resolve() != out.resolve()]
@@ -72,3 +73,7 @@ def _verify(hashes: dict[str, str], published: dict[str, str], root: Path) -> No
     absent = sum(name.lower().endswith(IMAGES + TABLES) for name in published.keys() - hashes.keys())
     agreeing = len(hashes.keys() & published.keys())
     print(f"{agreeing} of {len(hashes)} files are listed in {SUMS} and agree; {absent} that it lists are not here")
+
+
+def _listed(file: Path) -> bool:
+    return file.suffix.lower() in IMAGES + TABLES or file.name in (TRAIN_LIST, TEST_LIST)
