@@ -2,9 +2,11 @@ import io
 import struct
 import zlib
 
+import gdcm
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 from vindr_tree import picture, write_dicom
 
 from raremix.data.dicom import decode
@@ -102,6 +104,49 @@ def test_frames_and_flat_images_are_refused_with_a_reason(read):
         read(np.full((8, 8), 9), WindowCenter=5, WindowWidth=10)
     with pytest.raises(UnreadableError, match="colour image"):
         read(picture(0), kind="PALETTE COLOR")
+
+
+LOSSLESS = ("RLELossless", "JPEGLosslessProcess14", "JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless")
+LOSSY = ("JPEGLSNearLossless", "JPEG2000")
+
+
+def compressed(path, syntax):
+    """The file's bytes in another transfer syntax."""
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(path.with_suffix(".compressed")))
+    assert writer.Write()
+    return path.with_suffix(".compressed").read_bytes()
+
+
+@pytest.mark.parametrize("syntax", [*LOSSLESS, *LOSSY])
+def test_compression_does_not_change_the_picture(read, tmp_path, syntax):
+    plain, known = read(picture(3, 64, 48), PatientID="p1", WindowCenter=2000, WindowWidth=4000)
+    content = compressed(tmp_path / "x.dicom", syntax)
+    assert getattr(dcmread(io.BytesIO(content)).file_meta.TransferSyntaxUID, "is_compressed", False)
+    grey, facts = decode(content)
+    assert facts | {"order": ""} == known | {"order": ""}, "gdcm adds a date"
+    assert np.abs(grey - plain).max() <= (0 if syntax in LOSSLESS else 3)
+
+
+def test_a_compression_that_no_library_reads_is_said(read, tmp_path):
+    read(picture(3))
+    with pytest.raises(RuntimeError, match="GDCM does not support 'JPEG Extended' for samples with 12-bit precision"):
+        decode(compressed(tmp_path / "x.dicom", "JPEGExtendedProcess2_4"))
+
+
+def test_signed_pixels_keep_their_sign(read):
+    pixels = np.linspace(-2000, 2000, 48 * 40).reshape(48, 40).astype(np.int16)
+    grey, _ = read(pixels.view(np.uint16), bits=16, PixelRepresentation=1, WindowCenter=0.5, WindowWidth=4001)
+    assert grey[0, 0] == pytest.approx(0, abs=0.1)
+    assert grey[-1, -1] == pytest.approx(255, abs=0.1)
+    assert (np.diff(grey.ravel()) >= 0).all()
 
 
 def png(array, mode=None):
