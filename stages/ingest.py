@@ -15,6 +15,7 @@ from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from raremix.data import ingest as room
 from raremix.data import nih, table, vindr
 from raremix.data.checksums import write_checksums
+from raremix.data.dicom import Window
 from raremix.data.labels import Rule
 from raremix.data.manifest import write_csv
 from raremix.data.records import read_inventory
@@ -30,6 +31,7 @@ class Ingest:
 
     size: PositiveInt  # pixels a side
     rule: Rule  # of an image's readers
+    window: Window  # of DICOM: the header's, or between percentiles
     max_bad: ClosedUnitInterval  # share of the images that may be set aside
     columns: dict[str, str]  # layout table only: image_id, file, patient_id, visit, part, view, sex -> its column
     findings: dict[str, list[str]]  # layouts table and nih: slug -> its columns or labels, any of which makes the label
@@ -49,7 +51,7 @@ def ingest(data: Data, ingest: Ingest, inventory: Path, images: Path, tables: Pa
         source = nih.read(root, listed, ingest.findings)
     else:
         source = vindr.read(root, listed)
-    seen, bad = room.convert(source.records, root, listed, images, ingest.size)
+    seen, bad = room.convert(source.records, root, listed, images, ingest.size, ingest.window)
     bad = sorted([*source.bad, *bad], key=lambda b: b.path)
     quarantine = tables / "quarantine.csv"
     write_csv(pd.DataFrame([(b.path, b.reason) for b in bad], columns=["path", "reason"]), quarantine)

@@ -15,9 +15,9 @@ from raremix.data.pixels import UnreadableError, decode_picture, fit
 
 @pytest.fixture
 def read(tmp_path):
-    def _read(pixels, **tags):
+    def _read(pixels, window="header", **tags):
         write_dicom(tmp_path / "x.dicom", pixels, **tags)
-        return decode((tmp_path / "x.dicom").read_bytes())
+        return decode((tmp_path / "x.dicom").read_bytes(), window)
 
     return _read
 
@@ -49,6 +49,15 @@ def test_without_a_window_percentiles_are_black_and_white(read):
     grey, _ = read(pixels)
     assert grey[10, 10] == 0
     assert grey[60, 60] == 255
+
+
+def test_percentiles_take_no_notice_of_the_header_s_window(read):
+    narrow = {"WindowCenter": 10, "WindowWidth": 2}
+    grey, _ = read(picture(0), "percentiles", **narrow)
+    assert np.array_equal(grey, read(picture(0))[0])
+    assert not np.array_equal(grey, read(picture(0), **narrow)[0])
+    with pytest.raises(UnreadableError, match="same value"):
+        read(np.full((8, 8), 9), "percentiles")
 
 
 def test_monochrome1_shows_the_same_as_its_inverse_in_monochrome2(read):
@@ -130,7 +139,7 @@ def test_compression_does_not_change_the_picture(read, tmp_path, syntax):
     plain, known = read(picture(3, 64, 48), PatientID="p1", WindowCenter=2000, WindowWidth=4000)
     content = compressed(tmp_path / "x.dicom", syntax)
     assert getattr(dcmread(io.BytesIO(content)).file_meta.TransferSyntaxUID, "is_compressed", False)
-    grey, facts = decode(content)
+    grey, facts = decode(content, "header")
     assert facts | {"order": ""} == known | {"order": ""}, "gdcm adds a date"
     assert np.abs(grey - plain).max() <= (0 if syntax in LOSSLESS else 3)
 
@@ -138,7 +147,7 @@ def test_compression_does_not_change_the_picture(read, tmp_path, syntax):
 def test_a_compression_that_no_library_reads_is_said(read, tmp_path):
     read(picture(3))
     with pytest.raises(RuntimeError, match="GDCM does not support 'JPEG Extended' for samples with 12-bit precision"):
-        decode(compressed(tmp_path / "x.dicom", "JPEGExtendedProcess2_4"))
+        decode(compressed(tmp_path / "x.dicom", "JPEGExtendedProcess2_4"), "header")
 
 
 def test_signed_pixels_keep_their_sign(read):

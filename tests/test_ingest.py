@@ -22,7 +22,7 @@ def tree(tmp_path, monkeypatch):
 
 
 def run(root, rule="majority", max_bad=0.0, layout="phantom"):
-    section = Ingest(size=24, rule=rule, max_bad=max_bad, columns={}, findings={})
+    section = Ingest(size=24, rule=rule, window="header", max_bad=max_bad, columns={}, findings={})
     out = root.parent
     ingest(Data(str(root), layout), section, root / "inventory.csv", out / "images", out, out / "metrics")
     return read_manifest(out / "manifest.csv").set_index("image_id")
@@ -92,7 +92,7 @@ def test_bytes_do_not_depend_on_workers(tree, tmp_path):
     runs = []
     for workers in (1, 2):
         folder = tmp_path / str(workers)
-        seen, bad = room.convert(source.records, tree, inventory, folder, 24, workers)
+        seen, bad = room.convert(source.records, tree, inventory, folder, 24, "header", workers)
         runs.append(([s.facts for s in seen], bad, [(p.name, p.read_bytes()) for p in sorted(folder.iterdir())]))
     assert runs[0] == runs[1]
     assert len(runs[0][2]) == 6

@@ -152,7 +152,7 @@ def test_stages_take_the_release_as_it_is(root, tmp_path):
     data = Data(str(root), "nih")
     (root / "inventory.csv").unlink()
     acquire(data, None, None, tmp_path / "raw")
-    section = Ingest(size=24, rule="any", max_bad=0.0, columns={}, findings={})
+    section = Ingest(size=24, rule="any", window="header", max_bad=0.0, columns={}, findings={})
     out = tmp_path / "out"
     ingest(data, section, tmp_path / "raw" / "inventory.csv", out / "images", out, out / "metrics")
     frame = read_manifest(out / "manifest.csv").set_index("image_id")

@@ -34,6 +34,7 @@ class Job:
     sha256: str
     target: Path
     size: int  # pixels a side
+    window: dicom.Window
     note: Path
 
 
@@ -52,16 +53,17 @@ def convert(
     inventory: dict[str, str],
     folder: Path,
     size: int,
+    window: dicom.Window,
     workers: int | None = None,
 ) -> tuple[list[Seen], list[Bad]]:
     """Write each record's image as ``folder/<image_id>.png``, over all cores; one that fails is set aside.
 
     ``folder`` is replaced as a whole at the end. What an interrupted run had converted is kept beside it, and not done
-    again if source and size are the same. Bytes and order do not depend on ``workers``, nor on interruptions.
+    again if source, size and window are the same. Bytes and order do not depend on ``workers``, nor on interruptions.
     """
     with _replaced(folder) as (new, notes):
         jobs = [
-            Job(root / r.path, inventory[r.path], new / f"{r.image_id}.png", size, notes / f"{r.image_id}.json")
+            Job(root / r.path, inventory[r.path], new / f"{r.image_id}.png", size, window, notes / f"{r.image_id}.json")
             for r in records
         ]
         _only({job.target for job in jobs}, new)
@@ -144,7 +146,7 @@ def _convert(job: Job) -> tuple[dict[str, str], Fit] | str:
         if hashlib.sha256(content).hexdigest() != job.sha256:
             raise UnreadableError("its sha256 is not inventory.csv's; get it again, or run `dvc repro -f acquire`")
         if job.source.suffix.lower() in DICOM:
-            grey, facts = dicom.decode(content)
+            grey, facts = dicom.decode(content, job.window)
         else:
             grey, facts = decode_picture(content), {}
     except FileNotFoundError:
@@ -156,7 +158,7 @@ def _convert(job: Job) -> tuple[dict[str, str], Fit] | str:
     square, where = fit(grey, job.size)
     images.save(square, str(job.target))
     with replacing(job.note) as part:
-        part.write_text(json.dumps({"sha256": job.sha256, "size": job.size, "facts": facts, "fit": asdict(where)}))
+        part.write_text(json.dumps({"of": _of(job), "facts": facts, "fit": asdict(where)}))
     return facts, where
 
 
@@ -165,9 +167,14 @@ def _noted(job: Job) -> tuple[dict[str, str], Fit] | None:
     if not (job.note.is_file() and job.target.is_file()):
         return None
     note = json.loads(job.note.read_text())
-    if (note["sha256"], note["size"]) != (job.sha256, job.size):
+    if note["of"] != _of(job):
         return None
     return note["facts"], Fit(**note["fit"])
+
+
+def _of(job: Job) -> list[Any]:
+    """What an image is made of."""
+    return [job.sha256, job.size, job.window]
 
 
 def _only(targets: set[Path], folder: Path) -> None:
