@@ -67,13 +67,16 @@ def test_killed_in_either_phase_and_resumed_ends_with_the_same_weights(recipe, k
         assert same(whole, resumed)
 
 
-def test_the_late_phase_draws_by_its_own_weights():
-    data = examples()
-    data.labels[6:] = np.nan
+def test_the_late_phase_draws_by_its_own_weights(monkeypatch):
+    drawn, multinomial = [], torch.multinomial
+    monkeypatch.setattr(
+        torch, "multinomial", lambda *given, **named: drawn.append(multinomial(*given, **named)) or drawn[-1]
+    )
     early, late = np.where(np.arange(12) < 6, 1.0, 0.0), np.where(np.arange(12) < 6, 0.0, 1.0)
     longer = replace(tiny.CLASSIFIER, steps=10)
-    with pytest.raises(UserError, match="nan at step 7"):
-        fit("late", longer, replace(data, weights=early, late=late), Recipe(late=0.3))
+    fit("late", longer, replace(examples(), weights=early, late=late), Recipe(late=0.3))
+    assert [bool((chosen >= 6).all()) for chosen in drawn] == [False] * 7 + [True] * 3
+    assert all((chosen < 6).all() for chosen in drawn[:7])
 
 
 def test_a_head_that_is_trained_late_stands_on_features_that_no_longer_move():
@@ -119,10 +122,16 @@ def test_randaugment_keeps_radiographs_radiographs():
 
 def test_images_of_no_weight_are_never_drawn():
     data = examples()
-    poisoned = Examples(data.images.copy(), data.labels.copy(), np.where(np.arange(12) < 6, 1.0, 0.0))
-    poisoned.labels[6:] = np.nan
-    _, losses = fit("weights", data=poisoned)
-    assert np.isfinite(losses).all()
+    weights = np.where(np.arange(12) < 6, 1.0, 0.0)
+    altered = Examples(data.images.copy(), data.labels.copy(), weights)
+    altered.images[6:], altered.labels[6:] = 255 - altered.images[6:], 1 - altered.labels[6:]
+    assert fit("as they are", data=replace(data, weights=weights))[1] == fit("altered", data=altered)[1]
+
+
+def test_unknown_labels_leave_the_losses_finite():
+    data = examples()
+    data.labels[6:, 1] = np.nan
+    assert np.isfinite(fit("unknown", data=data)[1]).all()
 
 
 def test_a_backbone_gives_every_layer_but_the_last(tmp_path):

@@ -209,6 +209,10 @@ def test_a_profile_s_results_stand_in_the_roots_pages_once_it_has_run(profile, n
     write(other, {"vanilla": 0.11, "shuffled": 0.09})
     assert main(["--pages", "study.md"]) == 0
     assert "| shuffled | 0.090 ± 0.010 |" in page.read_text()
+    page.write_text(f"<!-- {name}-answer -->\n<!-- /{name}-answer -->\n")
+    assert main(["--pages", "study.md"]) == 0
+    sentence = json.loads((other / "compare" / "answer.json").read_text())["sentence"]
+    assert page.read_text() == f"<!-- {name}-answer -->\n{sentence}\n<!-- /{name}-answer -->\n"
 
 
 def test_the_estimators_block_has_a_row_a_method_and_a_column_a_share_of_edits(profile):

@@ -104,10 +104,15 @@ def diagnosis(metrics: Path) -> list[str]:
     return [*_stale(metrics), *(diagnosis_tables(metrics) if (metrics / "sensitivity").is_dir() else [])]
 
 
-def _of_profile(profile: str, metrics: Path) -> list[str]:
-    """The results of a profile whose metrics are committed beside the root's, nothing before it has run."""
+def answer(metrics: Path) -> list[str]:
+    """The answer in words alone."""
+    return [_read(metrics)[1]["sentence"]]
+
+
+def _of_profile(profile: str, block: Callable[[Path], list[str]], metrics: Path) -> list[str]:
+    """A block of a profile whose metrics are committed beside the root's, nothing before it has run."""
     path = metrics.parent / "profiles" / profile / "metrics"
-    return results(path) if (path / "compare").is_dir() else []
+    return block(path) if (path / "compare").is_dir() else []
 
 
 def _measured(file: str, table: Callable[[Path], list[str]], metrics: Path) -> list[str]:
@@ -118,8 +123,10 @@ def _measured(file: str, table: Callable[[Path], list[str]], metrics: Path) -> l
 
 BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     "results": results,
-    "phantom-full": partial(_of_profile, "phantom-full"),
-    "phantom-second": partial(_of_profile, "phantom-second"),
+    "phantom-full": partial(_of_profile, "phantom-full", results),
+    "phantom-full-answer": partial(_of_profile, "phantom-full", answer),
+    "phantom-second": partial(_of_profile, "phantom-second", results),
+    "phantom-second-answer": partial(_of_profile, "phantom-second", answer),
     "audit": audit,
     "diagnosis": diagnosis,
     "estimators": partial(_measured, "estimators.csv", estimator_table),
