@@ -89,7 +89,8 @@ def _only(changes: Changes, targets: list[int]) -> Changes:
 
 def _true(params: dict, eyes: Eyes) -> dict[str, pd.DataFrame]:
     """By classifier, the true effects: a row an attribute, a column a finding."""
-    scale = Scale(params["phantom"]["seed"] + SEED, params["phantom"]["height"], params["ingest"]["size"])
+    phantom, ingest = params["phantom"], params["ingest"]
+    scale = Scale(phantom["seed"] + SEED, phantom["height"], ingest["size"], ingest["window"])
     people = cohort.test_part(cohort.tables(Path(params["data"]["root"])), scale.seed, RENDERED, [], 0, 0)
     names = params["truth"]["attributes"]
     ends = [{name: end} for name in names for end in levels(people, name, scale.seed)]

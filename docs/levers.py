@@ -56,7 +56,8 @@ class Cohort:
     """Patients who look and carry findings as the test part's do, and are weighted as nature has them."""
 
     def __init__(self, params: dict, study: Study, natural: NDArray[np.int64]) -> None:
-        scale = Scale(params["phantom"]["seed"] + SEED, params["phantom"]["height"], params["ingest"]["size"])
+        phantom, ingest = params["phantom"], params["ingest"]
+        scale = Scale(phantom["seed"] + SEED, phantom["height"], ingest["size"], ingest["window"])
         table = cohort.tables(Path(params["data"]["root"]))
         people = cohort.test_part(table, scale.seed, PATIENTS, study.findings, POSITIVES, 0)
         self.pixels = pictures(people, [{}], scale)[0]

@@ -39,7 +39,7 @@ class Phantom:
 
 def acquire(data: Data, phantom: Phantom, study: Study, out: Path) -> None:
     """Render the phantom into ``out``, or leave real radiographs where they are; write ``out``/inventory.csv."""
-    if data.layout != "table":
+    if data.layout in ("phantom", "vindr"):
         known(study.findings, FINDINGS, "study.findings")
     root = Path(data.root)
     if root.resolve().is_relative_to(out.resolve()):

@@ -16,6 +16,7 @@ from jsonargparse.typing import PositiveInt
 from numpy.typing import NDArray
 
 from raremix.data import Layout
+from raremix.data.dicom import Window
 from raremix.data.manifest import write_csv
 from raremix.data.phantom import cohort
 from raremix.diagnosis.counterfactual import Counterfactuals, Decision, Search, counterfactuals
@@ -58,6 +59,7 @@ def explain(
     seed: int,
     height: int,
     size: int,
+    window: Window,
     classifier: Path,
     pipeline: Path,
     metrics: Path,
@@ -72,7 +74,7 @@ def explain(
             finding: Decision(network, output, threshold)
             for output, (finding, threshold) in enumerate(zip(diagnosed.findings, diagnosed.thresholds, strict=True))
         }
-        base, scale = load(pipeline).to(device()), Scale(seed + 3, height, size)
+        base, scale = load(pipeline).to(device()), Scale(seed + 3, height, size, window)
         asked = (explain.images * len(decisions), list(decisions), explain.images)
         patients = cohort.test_part(cohort.tables(root), scale.seed, *asked, 0)
         for finding, decision in decisions.items():

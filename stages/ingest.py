@@ -13,8 +13,9 @@ import pandas as pd
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 
 from raremix.data import ingest as room
-from raremix.data import table, vindr
+from raremix.data import nih, table, vindr
 from raremix.data.checksums import write_checksums
+from raremix.data.dicom import Window
 from raremix.data.labels import Rule
 from raremix.data.manifest import write_csv
 from raremix.data.records import read_inventory
@@ -30,9 +31,10 @@ class Ingest:
 
     size: PositiveInt  # pixels a side
     rule: Rule  # of an image's readers
+    window: Window  # of DICOM: the header's, or between percentiles
     max_bad: ClosedUnitInterval  # share of the images that may be set aside
     columns: dict[str, str]  # layout table only: image_id, file, patient_id, visit, part, view, sex -> its column
-    findings: dict[str, list[str]]  # layout table only: slug -> its columns, any of which makes the label
+    findings: dict[str, list[str]]  # layouts table and nih: slug -> its columns or labels, any of which makes the label
 
 
 def ingest(data: Data, ingest: Ingest, inventory: Path, images: Path, tables: Path, metrics: Path) -> None:
@@ -45,9 +47,11 @@ def ingest(data: Data, ingest: Ingest, inventory: Path, images: Path, tables: Pa
     listed = read_inventory(inventory)
     if data.layout == "table":
         source = table.read(root, listed, ingest.columns, ingest.findings)
+    elif data.layout == "nih":
+        source = nih.read(root, listed, ingest.findings)
     else:
         source = vindr.read(root, listed)
-    seen, bad = room.convert(source.records, root, listed, images, ingest.size)
+    seen, bad = room.convert(source.records, root, listed, images, ingest.size, ingest.window)
     bad = sorted([*source.bad, *bad], key=lambda b: b.path)
     quarantine = tables / "quarantine.csv"
     write_csv(pd.DataFrame([(b.path, b.reason) for b in bad], columns=["path", "reason"]), quarantine)

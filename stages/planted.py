@@ -18,6 +18,7 @@ from raremix.classifier.model import from_backbone
 from raremix.classifier.predict import probability, save_run
 from raremix.classifier.train import ClassifierTraining, Examples, train
 from raremix.data import Layout
+from raremix.data.dicom import Window
 from raremix.data.findings import FINDINGS, known
 from raremix.data.manifest import write_csv
 from raremix.data.phantom import cohort
@@ -63,6 +64,7 @@ def planted(
     seed: int,
     height: int,
     size: int,
+    window: Window,
     weights: Path,
     out: Path,
     metrics: Path,
@@ -74,7 +76,7 @@ def planted(
         return
     agreements = {"biased": planted.agreement, "fair": 0.5}
     starts = {name: from_backbone(planted.model, 1, weights, "planted") for name in agreements}
-    scale = Scale(seed + 2, height, size)  # truth has seed + 1
+    scale = Scale(seed + 2, height, size, window)  # truth has seed + 1
     chosen, others = _patients(planted, cohort.tables(root), scale.seed)
     bounds = levels(chosen, planted.attribute, scale.seed)
     taught, held_out = (_seen(planted, part, bounds, scale) for part in (chosen, others))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from raremix.classifier.predict import predict_run
 from raremix.data import Layout
+from raremix.data.dicom import Window
 from raremix.data.findings import FINDINGS
 from raremix.data.manifest import write_csv
 from raremix.data.phantom import cohort
@@ -65,6 +66,7 @@ def truth(
     seed: int,
     height: int,
     size: int,
+    window: Window,
     classifier: Path,
     planted: Path,
     metrics: Path,
@@ -74,7 +76,7 @@ def truth(
         write_csv(pd.DataFrame(columns=COLUMNS), metrics / "effects.csv")
         write_json(metrics / "summary.json", {"reliability": {}})
         return
-    scale = Scale(seed + 1, height, size)
+    scale = Scale(seed + 1, height, size, window)
     patients = cohort.test_part(cohort.tables(root), scale.seed, truth.patients, [], 0, 0)  # one visit each
     moved = {name: levels(patients, name, scale.seed) for name in truth.attributes}
     seen = pictures(patients, [{name: end} for name, ends in moved.items() for end in ends], scale)

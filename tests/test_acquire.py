@@ -11,6 +11,7 @@ import pytest
 from raremix.data.findings import NAMES, slug
 from raremix.data.phantom import cohort, dataset, render
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import sha256
 from stages.acquire import Phantom, acquire
 from stages.sections import Data, Study
 
@@ -223,6 +224,39 @@ def test_real_data_stay_where_they_are_and_are_listed(tmp_path):
     acquire(Data(str(tmp_path / "real"), "vindr"), TINY, STUDY, tmp_path / "raw")
     assert [row["path"] for row in rows(tmp_path / "raw" / "inventory.csv")] == ["labels.csv", "train/a.dicom"]
     assert [p.name for p in (tmp_path / "raw").iterdir()] == ["inventory.csv"]
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A data set with its publisher's list, which names a file that was not downloaded."""
+    root = tmp_path / "real"
+    (root / "train").mkdir(parents=True)
+    (root / "train" / "a.dicom").write_bytes(b"a" * 10)
+    (root / "train" / "b.dicom").write_bytes(b"b" * 10)
+    (root / "labels.csv").write_text("image_id\na\n")
+    lines = [f"{sha256(path)}  {path.relative_to(root)}" for path in sorted(root.rglob("*.*"))]
+    (root / "SHA256SUMS.txt").write_text("\n".join([*lines, f"{'0' * 64} *./test/c.dicom", f"{'1' * 64}  LICENSE.txt"]))
+    return root
+
+
+def test_files_are_held_against_the_publisher_s_list(published, tmp_path, capsys):
+    acquire(Data(str(published), "vindr"), TINY, STUDY, tmp_path / "raw")
+    said = "3 of 3 files are listed in SHA256SUMS.txt and agree; 1 that it lists are not here"
+    assert said in capsys.readouterr().out
+
+
+def test_files_that_are_not_as_published_are_named(published, tmp_path):
+    for name in ("b", "a"):
+        (published / "train" / f"{name}.dicom").write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"train/a.dicom: not as .*SHA256SUMS.txt says, and 1 more; get it again"):
+        acquire(Data(str(published), "vindr"), TINY, STUDY, tmp_path / "raw")
+    assert not (tmp_path / "raw" / "inventory.csv").exists()
+
+
+def test_a_broken_list_is_named_before_anything_is_read(published, tmp_path):
+    (published / "SHA256SUMS.txt").write_text("<html>log in</html>\n")
+    with pytest.raises(UserError, match=r"SHA256SUMS.txt, line 1: no SHA-256 and path"):
+        acquire(Data(str(published), "vindr"), TINY, STUDY, tmp_path / "raw")
 
 
 def test_real_data_that_are_not_there_are_named(tmp_path):

@@ -1,8 +1,12 @@
 import io
+import struct
+import zlib
 
+import gdcm
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 from vindr_tree import picture, write_dicom
 
 from raremix.data.dicom import decode
@@ -11,9 +15,9 @@ from raremix.data.pixels import UnreadableError, decode_picture, fit
 
 @pytest.fixture
 def read(tmp_path):
-    def _read(pixels, **tags):
+    def _read(pixels, window="header", **tags):
         write_dicom(tmp_path / "x.dicom", pixels, **tags)
-        return decode((tmp_path / "x.dicom").read_bytes())
+        return decode((tmp_path / "x.dicom").read_bytes(), window)
 
     return _read
 
@@ -45,6 +49,15 @@ def test_without_a_window_percentiles_are_black_and_white(read):
     grey, _ = read(pixels)
     assert grey[10, 10] == 0
     assert grey[60, 60] == 255
+
+
+def test_percentiles_take_no_notice_of_the_header_s_window(read):
+    narrow = {"WindowCenter": 10, "WindowWidth": 2}
+    grey, _ = read(picture(0), "percentiles", **narrow)
+    assert np.array_equal(grey, read(picture(0))[0])
+    assert not np.array_equal(grey, read(picture(0), **narrow)[0])
+    with pytest.raises(UnreadableError, match="same value"):
+        read(np.full((8, 8), 9), "percentiles")
 
 
 def test_monochrome1_shows_the_same_as_its_inverse_in_monochrome2(read):
@@ -102,10 +115,69 @@ def test_frames_and_flat_images_are_refused_with_a_reason(read):
         read(picture(0), kind="PALETTE COLOR")
 
 
+LOSSLESS = ("RLELossless", "JPEGLosslessProcess14", "JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless")
+LOSSY = ("JPEGLSNearLossless", "JPEG2000")
+
+
+def compressed(path, syntax):
+    """The file's bytes in another transfer syntax."""
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(path.with_suffix(".compressed")))
+    assert writer.Write()
+    return path.with_suffix(".compressed").read_bytes()
+
+
+@pytest.mark.parametrize("syntax", [*LOSSLESS, *LOSSY])
+def test_compression_does_not_change_the_picture(read, tmp_path, syntax):
+    plain, known = read(picture(3, 64, 48), PatientID="p1", WindowCenter=2000, WindowWidth=4000)
+    content = compressed(tmp_path / "x.dicom", syntax)
+    assert getattr(dcmread(io.BytesIO(content)).file_meta.TransferSyntaxUID, "is_compressed", False)
+    grey, facts = decode(content, "header")
+    assert facts | {"order": ""} == known | {"order": ""}, "gdcm adds a date"
+    assert np.abs(grey - plain).max() <= (0 if syntax in LOSSLESS else 3)
+
+
+def test_a_compression_that_no_library_reads_is_said(read, tmp_path):
+    read(picture(3))
+    with pytest.raises(RuntimeError, match="GDCM does not support 'JPEG Extended' for samples with 12-bit precision"):
+        decode(compressed(tmp_path / "x.dicom", "JPEGExtendedProcess2_4"), "header")
+
+
+def test_signed_pixels_keep_their_sign(read):
+    pixels = np.linspace(-2000, 2000, 48 * 40).reshape(48, 40).astype(np.int16)
+    grey, _ = read(pixels.view(np.uint16), bits=16, PixelRepresentation=1, WindowCenter=0.5, WindowWidth=4001)
+    assert grey[0, 0] == pytest.approx(0, abs=0.1)
+    assert grey[-1, -1] == pytest.approx(255, abs=0.1)
+    assert (np.diff(grey.ravel()) >= 0).all()
+
+
 def png(array, mode=None):
     buffer = io.BytesIO()
     Image.fromarray(array, mode).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def claiming(content, width, height):
+    """A PNG whose header claims another size."""
+    header = b"IHDR" + struct.pack(">II", width, height) + content[24:29]
+    return content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
+
+
+def test_what_would_decompress_to_gigabytes_is_refused_before_it_does(read):
+    with pytest.raises(UnreadableError, match="60000 x 50000 pixels, more than any radiograph has"):
+        read(picture(0), Columns=60000, Rows=50000)
+    small = png(np.zeros((4, 4), np.uint8))
+    with pytest.raises(UnreadableError, match="9000 x 9500 pixels"):
+        decode_picture(claiming(small, 9000, 9500))
+    with pytest.raises((UnreadableError, Image.DecompressionBombError)):
+        decode_picture(claiming(small, 100_000, 100_000))
 
 
 def test_pictures_keep_grey_levels_and_refuse_colour():

@@ -34,7 +34,7 @@ def classifier(tmp_path):
 
 
 def call(base, classifier, out, asked=ASKED, layout="phantom"):
-    explain(asked, layout, TABLES, 4, 48, 16, classifier, base, out)
+    explain(asked, layout, TABLES, 4, 48, 16, "header", classifier, base, out)
     return pd.read_csv(out / "localisation.csv"), pd.read_csv(out / "counterfactuals.csv")
 
 

@@ -34,7 +34,7 @@ def call(tmp_path):
 
     def calling(name, asked=ASKED, layout="phantom", root=TABLES):
         out, metrics = tmp_path / name / "out", tmp_path / name / "metrics"
-        planted(asked, layout, root, 4, 48, 32, tmp_path / "backbone.safetensors", out, metrics)
+        planted(asked, layout, root, 4, 48, 32, "header", tmp_path / "backbone.safetensors", out, metrics)
         return files(tmp_path / name)
 
     return calling

@@ -76,7 +76,7 @@ def test_samples_of_the_first_trial_are_open_and_of_others_folded(run):
     assert "nodule mass" in section.blocks[1].blocks[1].alt
 
 
-@pytest.mark.parametrize("layout", ["vindr", "table"])
+@pytest.mark.parametrize("layout", ["vindr", "nih", "table"])
 def test_patients_are_hidden_but_where_a_parameter_shows_them(run, tmp_path, layout):
     hidden, shown = reported.inputs(tmp_path, layout), reported.inputs(tmp_path, layout, show=True)
     sections = [section for build in SECTIONS if (section := build(hidden))]

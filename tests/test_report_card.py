@@ -105,7 +105,7 @@ def test_the_licence_is_the_strictest_of_data_and_base_model(run, layout, pretra
     assert ("license_name" in read) == (layout == "vindr")
 
 
-@pytest.mark.parametrize("layout", ["vindr", "table"])
+@pytest.mark.parametrize("layout", ["vindr", "nih", "table"])
 def test_what_comes_of_patients_may_not_be_shared_more_freely_than_they(run, layout):
     terms = licence(with_base(run, layout))
     assert "may not be shared more freely than the data" in terms.sharing

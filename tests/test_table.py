@@ -37,7 +37,7 @@ def table(tmp_path, monkeypatch):
 def run(root, columns=COLUMNS, findings=FINDINGS, max_bad=0.0):
     out = root.parent / "out"
     write_inventory(root, out / "raw" / "inventory.csv")
-    section = Ingest(size=40, rule="majority", max_bad=max_bad, columns=columns, findings=findings)
+    section = Ingest(size=40, rule="majority", window="header", max_bad=max_bad, columns=columns, findings=findings)
     ingest(Data(str(root), "table"), section, out / "raw" / "inventory.csv", out / "images", out, out / "metrics")
     return read_manifest(out / "manifest.csv").set_index("image_id")
 

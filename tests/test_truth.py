@@ -24,7 +24,7 @@ def test_an_unchanged_picture_is_the_data_sets_to_the_bit(tmp_path):
     (again,) = pictures(PATIENTS, [{}], SCALE)
     for patient, picture in zip(PATIENTS, again, strict=True):
         name = dataset.image_id(5, patient.patient, patient.visit)
-        grey, _ = dicom.decode((tmp_path / "train" / f"{name}.dicom").read_bytes())
+        grey, _ = dicom.decode((tmp_path / "train" / f"{name}.dicom").read_bytes(), "header")
         np.testing.assert_array_equal(picture, fit(grey, 32)[0])
 
 

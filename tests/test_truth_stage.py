@@ -34,7 +34,7 @@ def planted(tmp_path_factory):
 
 
 def test_each_effect_is_the_mean_change_between_the_two_ends(classifier, planted, tmp_path):
-    truth(ASKED, "phantom", TABLES, 4, 48, 32, classifier, planted, tmp_path)
+    truth(ASKED, "phantom", TABLES, 4, 48, 32, "header", classifier, planted, tmp_path)
     everyone = pd.read_csv(tmp_path / "effects.csv")
     assert list(everyone.columns) == COLUMNS
     found = everyone[everyone["classifier"] == "vanilla-3-0"]
@@ -58,7 +58,7 @@ def test_each_effect_is_the_mean_change_between_the_two_ends(classifier, planted
 
 
 def test_planted_classifiers_are_asked_as_well(classifier, planted, tmp_path):
-    truth(ASKED, "phantom", TABLES, 4, 48, 32, classifier, planted, tmp_path)
+    truth(ASKED, "phantom", TABLES, 4, 48, 32, "header", classifier, planted, tmp_path)
     found = pd.read_csv(tmp_path / "effects.csv").set_index("classifier")
     assert list(found.index.unique()) == ["vanilla-3-0", "biased", "fair"]
     figures = ["attribute", "finding", "effect", "low", "high"]
@@ -75,7 +75,7 @@ def test_planted_classifiers_are_asked_as_well(classifier, planted, tmp_path):
 
 @pytest.mark.parametrize("layout", ["vindr", "table"])
 def test_real_data_have_no_truth(classifier, tmp_path, layout):
-    truth(ASKED, layout, tmp_path / "missing", 4, 48, 32, classifier, tmp_path / "empty", tmp_path)
+    truth(ASKED, layout, tmp_path / "missing", 4, 48, 32, "header", classifier, tmp_path / "empty", tmp_path)
     assert pd.read_csv(tmp_path / "effects.csv").empty
     assert json.loads((tmp_path / "summary.json").read_text())["reliability"] == {}
 

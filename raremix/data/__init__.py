@@ -2,4 +2,4 @@
 
 from typing import Literal
 
-Layout = Literal["phantom", "vindr", "table"]  # of a data set on disk
+Layout = Literal["phantom", "vindr", "nih", "table"]  # of a data set on disk

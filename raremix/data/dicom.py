@@ -2,7 +2,7 @@
 
 import io
 import re
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +11,30 @@ from pydicom.config import disable_value_validation
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from raremix.data.findings import DEVICES
-from raremix.data.pixels import Grey, UnreadableError, robust, stretch
+from raremix.data.pixels import Grey, UnreadableError, check_size, robust, stretch
 
 FAR = 1e9  # beyond any stored value
 
+Window = Literal["header", "percentiles"]  # what of an image is black and what is white
 
-def decode(content: bytes) -> tuple[Grey, dict[str, str]]:
+
+def decode(content: bytes, window: Window) -> tuple[Grey, dict[str, str]]:
     """Pixels ``[height, width]`` in 0..255, dense bright whatever the tag says, and facts (see ``facts``).
 
-    Rescale and the header's window are applied; without a window, the percentiles 0.5 and 99.5 are its ends.
+    Rescale is applied, and, if the ``window`` is the header's, its VOI LUT or window; if there is none, or if the
+    ``window`` is percentiles, those of 0.5 and 99.5 are its ends.
 
     Raises:
-        UnreadableError: several frames, colour, or one value everywhere. pydicom's own exceptions for damaged files.
+        UnreadableError: several frames, colour, one value everywhere, or far too many pixels. pydicom's own exceptions
+        for damaged files.
     """
     with disable_value_validation():
         header = dcmread(io.BytesIO(content))
         _refuse(header)
-        grey = _shown(apply_modality_lut(header.pixel_array, header), header)
+        values = apply_modality_lut(header.pixel_array, header)
+        if np.ptp(values) == 0:
+            raise UnreadableError("every pixel has the same value")
+        grey = _shown(values, header) if window == "header" else robust(values)
         return 255 - grey if header.PhotometricInterpretation == "MONOCHROME1" else grey, facts(header)
 
 
@@ -56,13 +63,12 @@ def _refuse(header: Dataset) -> None:
     frames, kind = int(header.get("NumberOfFrames") or 1), str(header.get("PhotometricInterpretation"))
     if frames > 1:
         raise UnreadableError(f"{frames} frames; only single images are read")
+    check_size(int(header.Columns), int(header.Rows))
     if int(header.get("SamplesPerPixel") or 1) > 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise UnreadableError(f"a colour image ({kind}); only grey radiographs are read")
 
 
 def _shown(values: NDArray[Any], header: Dataset) -> Grey:
-    if np.ptp(values) == 0:
-        raise UnreadableError("every pixel has the same value")
     if header.get("VOILUTSequence"):
         values = values.astype(np.int64)
         ends: list[float] = [values.min(), values.max()]

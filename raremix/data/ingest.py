@@ -1,12 +1,13 @@
 """A data set's images to square PNGs, and what is known of them to tables."""
 
 import hashlib
+import json
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from raremix.data.pixels import Fit, UnreadableError, decode_picture, fit
 from raremix.data.records import Bad, Record
 from raremix.runtime.cores import cores
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import replacing
 from raremix.runtime.progress import track
 
 METADATA = ("view", "sex", "exposure_index", "body_thickness", "source_distance", "devices")
@@ -26,12 +28,14 @@ METADATA = ("view", "sex", "exposure_index", "body_thickness", "source_distance"
 
 @dataclass(frozen=True)
 class Job:
-    """One image to convert."""
+    """One image to convert, and the note that it is done."""
 
     source: Path
     sha256: str
     target: Path
     size: int  # pixels a side
+    window: dicom.Window
+    note: Path
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,20 @@ def convert(
     inventory: dict[str, str],
     folder: Path,
     size: int,
+    window: dicom.Window,
     workers: int | None = None,
 ) -> tuple[list[Seen], list[Bad]]:
     """Write each record's image as ``folder/<image_id>.png``, over all cores; one that fails is set aside.
 
-    ``folder`` is replaced as a whole at the end. Bytes and order do not depend on ``workers``.
+    ``folder`` is replaced as a whole at the end. What an interrupted run had converted is kept beside it, and not done
+    again if source, size and window are the same. Bytes and order do not depend on ``workers``, nor on interruptions.
     """
-    with _replaced(folder) as new:
-        jobs = [Job(root / r.path, inventory[r.path], new / f"{r.image_id}.png", size) for r in records]
+    with _replaced(folder) as (new, notes):
+        jobs = [
+            Job(root / r.path, inventory[r.path], new / f"{r.image_id}.png", size, window, notes / f"{r.image_id}.json")
+            for r in records
+        ]
+        _only({job.target for job in jobs}, new)
         results = list(_all(jobs, workers or cores()))
     seen = [Seen(r, x[0] | r.facts, x[1]) for r, x in zip(records, results, strict=True) if not isinstance(x, str)]
     return seen, [Bad(r.path, x) for r, x in zip(records, results, strict=True) if isinstance(x, str)]
@@ -129,12 +139,14 @@ def _leave_interrupts_to_parent() -> None:
 
 def _convert(job: Job) -> tuple[dict[str, str], Fit] | str:
     """The image's facts and fit, or the reason why it can't be used."""
+    if done := _noted(job):
+        return done
     try:
         content = job.source.read_bytes()
         if hashlib.sha256(content).hexdigest() != job.sha256:
             raise UnreadableError("its sha256 is not inventory.csv's; get it again, or run `dvc repro -f acquire`")
         if job.source.suffix.lower() in DICOM:
-            grey, facts = dicom.decode(content)
+            grey, facts = dicom.decode(content, job.window)
         else:
             grey, facts = decode_picture(content), {}
     except FileNotFoundError:
@@ -145,7 +157,30 @@ def _convert(job: Job) -> tuple[dict[str, str], Fit] | str:
         return _reason(error)
     square, where = fit(grey, job.size)
     images.save(square, str(job.target))
+    with replacing(job.note) as part:
+        part.write_text(json.dumps({"of": _of(job), "facts": facts, "fit": asdict(where)}))
     return facts, where
+
+
+def _noted(job: Job) -> tuple[dict[str, str], Fit] | None:
+    """What an interrupted run found of the same image; nothing if it did not come to it."""
+    if not (job.note.is_file() and job.target.is_file()):
+        return None
+    note = json.loads(job.note.read_text())
+    if note["of"] != _of(job):
+        return None
+    return note["facts"], Fit(**note["fit"])
+
+
+def _of(job: Job) -> list[Any]:
+    """What an image is made of."""
+    return [job.sha256, job.size, job.window]
+
+
+def _only(targets: set[Path], folder: Path) -> None:
+    """Remove what another data set's interrupted run has left in ``folder``."""
+    for path in set(folder.iterdir()) - targets:
+        path.unlink()
 
 
 def _reason(error: Exception) -> str:
@@ -155,17 +190,15 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _replaced(folder: Path) -> Iterator[Path]:
-    """An empty folder that takes ``folder``'s place if the block ends well."""
-    new = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
-        yield new
-        shutil.rmtree(folder, ignore_errors=True)
-        new.rename(folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+def _replaced(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """A folder that takes ``folder``'s place if the block ends well, and one for notes; both stay if it does not."""
+    new, notes = (folder.with_name(f".{folder.name}.{kind}") for kind in ("part", "notes"))
+    for path in (new, notes):
+        path.mkdir(parents=True, exist_ok=True)
+    yield new, notes
+    shutil.rmtree(notes)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
 
 
 def _identities(seen: Sequence[Seen], folder: Path) -> pd.DataFrame:

@@ -1,6 +1,7 @@
-"""What lies under a data directory: every image and table with its size and hash."""
+"""What lies under a data directory: every image and table with its size and hash, held against the publisher's list."""
 
 import csv
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,19 +15,24 @@ DICOM = (".dicom", ".dcm")
 PICTURES = (".png", ".jpg", ".jpeg")
 IMAGES = DICOM + PICTURES
 TABLES = (".csv",)
+TRAIN_LIST, TEST_LIST = "train_val_list.txt", "test_list.txt"  # ChestX-ray14's official parts
 COLUMNS = ("path", "size", "sha256")
+SUMS = "SHA256SUMS.txt"  # PhysioNet's name for its list, in the form of coreutils' sha256sum
 
 
 def write(root: Path, out: Path) -> None:
     """List the images and tables under ``root`` in ``out`` (``path,size,sha256``, sorted by path), ``out`` not itself.
 
     Raises:
-        UserError: ``root`` is missing or holds no image.
+        UserError: ``root`` is missing or holds no image; a line of its ``SHA256SUMS.txt`` can't be read, if it has one,
+        or a file is not as that says.
     """
-    files = _files(root, out)
+    files, published = _files(root, out), _published(root / SUMS)
     with ThreadPoolExecutor(cores()) as pool:
         hashes = list(track(pool.map(sha256, files), "hash files", total=len(files)))
     names = [file.relative_to(root).as_posix() for file in files]
+    if published:
+        _verify(dict(zip(names, hashes, strict=True)), published, root)
     rows = zip(names, (file.stat().st_size for file in files), hashes, strict=True)
     with replacing(out) as part, part.open("w", newline="") as table:
         writer = csv.writer(table, lineterminator="\n")
@@ -37,7 +43,37 @@ def write(root: Path, out: Path) -> None:
 def _files(root: Path, out: Path) -> Sequence[Path]:
     if not root.is_dir():
         raise UserError(f"data.root: {root} is no directory; set it to where the radiographs are")
-    files = [file for file in sorted(root.rglob("*")) if file.suffix.lower() in IMAGES + TABLES and file.is_file()]
+    files = [file for file in sorted(root.rglob("*")) if _listed(file) and file.is_file()]
     if not any(file.suffix.lower() in IMAGES for file in files):
         raise UserError(f"data.root: {root} holds no image ({', '.join(IMAGES)}); set it to where the radiographs are")
     return [file for file in files if file.resolve() != out.resolve()]
+
+
+def _published(file: Path) -> dict[str, str]:
+    """SHA-256 by path from the publisher's list; nothing if there is none."""
+    if not file.is_file():
+        return {}
+    published = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if not (found := re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)", line.strip())):
+            raise UserError(f"{file}, line {number}: no SHA-256 and path; get the file again")
+        published[found[2]] = found[1].lower()
+    return published
+
+
+def _verify(hashes: dict[str, str], published: dict[str, str], root: Path) -> None:
+    """Refuse files that are not as published; say how many are, and what is not here."""
+    wrong = [name for name, digest in hashes.items() if published.get(name, digest) != digest]
+    if wrong:
+        raise UserError(
+            f"{root / wrong[0]}: not as {root / SUMS} says"
+            + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else "")
+            + "; get it again"
+        )
+    absent = sum(name.lower().endswith(IMAGES + TABLES) for name in published.keys() - hashes.keys())
+    agreeing = len(hashes.keys() & published.keys())
+    print(f"{agreeing} of {len(hashes)} files are listed in {SUMS} and agree; {absent} that it lists are not here")
+
+
+def _listed(file: Path) -> bool:
+    return file.suffix.lower() in IMAGES + TABLES or file.name in (TRAIN_LIST, TEST_LIST)

@@ -12,6 +12,7 @@ Grey = NDArray[np.float32]
 Corners = tuple[float, float, float, float]
 
 NEARLY_GREY = 8  # grey levels by which JPEG may part the channels of a grey picture
+MOST_PIXELS = 80_000_000  # four times a large radiograph; a few bytes can decompress to gigabytes
 
 
 class UnreadableError(Exception):
@@ -32,6 +33,16 @@ class Fit:
         x0, y0, x1, y1 = corners
         x, y = self.scale_x, self.scale_y
         return x0 * x + self.left, y0 * y + self.top, x1 * x + self.left, y1 * y + self.top
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse, before anything is decompressed, what is no radiograph by its size.
+
+    Raises:
+        UnreadableError: it has more than ``MOST_PIXELS``.
+    """
+    if width * height > MOST_PIXELS:
+        raise UnreadableError(f"{width} x {height} pixels, more than any radiograph has")
 
 
 def fit(image: Grey, size: int) -> tuple[NDArray[np.uint8], Fit]:
@@ -68,9 +79,10 @@ def decode_picture(content: bytes) -> Grey:
     """PNG or JPEG as grey ``[height, width]`` in 0..255; what has more than 8 bits is stretched.
 
     Raises:
-        UnreadableError: several frames, real colours, or one value everywhere.
+        UnreadableError: several frames, real colours, one value everywhere, or far too many pixels.
     """
     with Image.open(io.BytesIO(content)) as image:
+        check_size(*image.size)
         if (frames := getattr(image, "n_frames", 1)) > 1:
             raise UnreadableError(f"{frames} frames; only single images are read")
         if image.mode.startswith(("I", "F")):

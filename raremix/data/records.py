@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,22 +67,40 @@ def read_inventory(path: Path) -> dict[str, str]:
     return {row["path"]: row["sha256"] for row in rows}
 
 
-def read_labels(root: Path, name: str, inventory: dict[str, str]) -> pd.DataFrame:
+def read_labels(root: Path, name: str, inventory: Mapping[str, str]) -> pd.DataFrame:
     """The CSV ``name`` under ``root`` as strings; its bytes must be those that acquire saw.
 
     Raises:
         UserError: it is missing, changed since, or not a table.
     """
+    content, file = _content(root, name, inventory), root / name
+    try:
+        return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not a table ({error}); mend it and run `dvc repro -f acquire`") from None
+
+
+def read_listed(root: Path, name: str, inventory: Mapping[str, str]) -> list[str]:
+    """The lines of the text ``name`` under ``root``, blank ones left out; its bytes must be those that acquire saw.
+
+    Raises:
+        UserError: it is missing, changed since, or no text.
+    """
+    try:
+        lines = _content(root, name, inventory).decode().splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{root / name}: no text; get it again and run `dvc repro -f acquire`") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _content(root: Path, name: str, inventory: Mapping[str, str]) -> bytes:
     file = root / name
     if name not in inventory or not file.is_file():
         raise UserError(f"{file}: missing, or not in inventory.csv; check data.root and run `dvc repro -f acquire`")
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != inventory[name]:
         raise UserError(f"{file}: changed since acquire listed it; run `dvc repro -f acquire`")
-    try:
-        return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not a table ({error}); mend it and run `dvc repro -f acquire`") from None
+    return content
 
 
 def zero_or_one(values: pd.Series, file: Path) -> "pd.Series[int]":

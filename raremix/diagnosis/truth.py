@@ -34,11 +34,12 @@ COVERED = 254  # of a pixel that is all lesion, when a mask is fitted like a pic
 
 @dataclass(frozen=True)
 class Scale:
-    """The phantom's seed and native height, and the side of the pictures that the classifiers see."""
+    """The phantom's seed and native height, and the side and window of the pictures that the classifiers see."""
 
     seed: int
     height: int
     size: int
+    window: dicom.Window = "header"
 
 
 def levels(patients: Sequence[Image], attribute: str, seed: int) -> tuple[float, float]:
@@ -109,7 +110,7 @@ def _picture(one: Image, change: Mapping[str, float], scale: Scale) -> NDArray[n
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.dicom"
         phantom_dicom.write(file, pixels, truth, name, patient_id(one.patient))
-        grey, _ = dicom.decode(file.read_bytes())
+        grey, _ = dicom.decode(file.read_bytes(), scale.window)
     return fit(grey, scale.size)[0]
 
 

@@ -25,7 +25,12 @@ TAGS = [
     "multi-label-classification",
     "not-for-clinical-use",
 ]
-DATA = {"phantom": "the embedded phantom", "vindr": "VinDr-CXR", "table": "a folder of radiographs with a table"}
+DATA = {
+    "phantom": "the embedded phantom",
+    "vindr": "VinDr-CXR",
+    "nih": "NIH ChestX-ray14",
+    "table": "a folder of radiographs with a table",
+}
 TEST = "Test images, weighted to natural prevalence; each arm's classifiers, mean and deviation over trials."
 
 

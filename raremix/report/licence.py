@@ -21,6 +21,11 @@ OF_VINDR = (
     "research alone; the copy on Kaggle stands under the rules of its competition (VinBigData Chest X-ray "
     "Abnormalities Detection). Read those of the copy that was used."
 )
+OF_NIH = (
+    "The radiographs are ChestX-ray14's, those of patients of the NIH Clinical Center, which provides them without "
+    "restriction on their use and asks for a link to its page (https://nihcc.app.box.com/v/ChestXray-NIHCC), a "
+    "citation of Wang et al., CVPR 2017, and its name as the provider."
+)
 OF_TABLE = (
     "The radiographs are from a folder of the user's own. Their licence is not known to this run: whoever shares "
     "anything of it has to read it first."
@@ -58,8 +63,8 @@ def licence(inputs: Inputs) -> Licence:
         name = "the base model's" if published else "Apache-2.0"
         return Licence(name, OF_PHANTOM, _with_base(FREELY, published), {"license": terms})
     return Licence(
-        "that of the data, which is not known to the run",
-        OF_TABLE,
+        "that of the data (below)" if layout == "nih" else "that of the data, which is not known to the run",
+        OF_NIH if layout == "nih" else OF_TABLE,
         _with_base(NO_MORE_FREELY, published),
         {"license": "unknown"},
     )
