@@ -55,6 +55,61 @@ def test_sources_are_joined_by_or(table):
     assert set(frame["official_part"] + frame["reader_trio"]) == {""}
 
 
+def as_parquet(root, **types):
+    for name in ("manifest", "boxes"):
+        frame = pd.read_csv(root / f"{name}.csv")
+        frame.astype({column: kind for column, kind in types.items() if column in frame}).to_parquet(
+            root / f"{name}.parquet", index=False
+        )
+        (root / f"{name}.csv").unlink()
+
+
+@pytest.mark.parametrize("kind", ["int64", "Int8", "float64", "bool", "str", "category"])
+def test_tables_may_be_parquet(table, kind):
+    expected = run(table)
+    boxes = (table.parent / "out" / "boxes.csv").read_bytes()
+    as_parquet(table, Nodule=kind, Mass=kind, Infiltration=kind)
+    pd.testing.assert_frame_equal(run(table), expected)
+    assert (table.parent / "out" / "boxes.csv").read_bytes() == boxes
+
+
+def test_what_a_parquet_lacks_is_empty(table):
+    as_parquet(table)
+    frame = pd.read_parquet(table / "manifest.parquet")
+    frame.assign(who=pd.array([7, None, 8], "Int64"), sex=[None, "F", "M"]).to_parquet(table / "manifest.parquet")
+    assert run(table)["patient_id"].tolist() == ["7", "x1", "8"]
+
+
+def test_a_table_is_there_once(table):
+    pd.read_csv(table / "boxes.csv").to_parquet(table / "boxes.parquet")
+    with pytest.raises(UserError, match=r"holds both boxes.csv and boxes.parquet; keep one"):
+        run(table)
+
+
+def test_a_broken_parquet_is_named(table):
+    as_parquet(table)
+    content = (table / "manifest.parquet").read_bytes()
+    (table / "manifest.parquet").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"manifest.parquet: not a table"):
+        run(table)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"Mass": [0, 2, 1]}, r"manifest.parquet, row 3, column 'Mass': '2' is neither 0 nor 1"),
+        ({"Mass": pd.array([0, 1, None], "Int64")}, r"manifest.parquet, row 4, column 'Mass': '' is neither"),
+        ({"path": [None, "images/1.png", "images/2.png"]}, r"manifest.parquet, row 2: '' is no image file"),
+    ],
+)
+def test_rows_of_a_parquet_that_are_wrong_are_named(table, values, message):
+    as_parquet(table)
+    frame = pd.read_parquet(table / "manifest.parquet")
+    frame.assign(**values).to_parquet(table / "manifest.parquet")
+    with pytest.raises(UserError, match=message):
+        run(table)
+
+
 def test_boxes_of_mapped_findings_are_scaled(table):
     run(table)
     boxes = pd.read_csv(table.parent / "out" / "boxes.csv", keep_default_na=False)

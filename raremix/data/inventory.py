@@ -14,7 +14,7 @@ from raremix.runtime.progress import track
 DICOM = (".dicom", ".dcm")
 PICTURES = (".png", ".jpg", ".jpeg")
 IMAGES = DICOM + PICTURES
-TABLES = (".csv",)
+TABLES = (".csv", ".parquet")
 TRAIN_LIST, TEST_LIST = "train_val_list.txt", "test_list.txt"  # ChestX-ray14's official parts
 COLUMNS = ("path", "size", "sha256")
 SUMS = "SHA256SUMS.txt"  # PhysioNet's name for its list, in the form of coreutils' sha256sum

@@ -68,15 +68,19 @@ def read_inventory(path: Path) -> dict[str, str]:
 
 
 def read_labels(root: Path, name: str, inventory: Mapping[str, str]) -> pd.DataFrame:
-    """The CSV ``name`` under ``root`` as strings; its bytes must be those that acquire saw.
+    """The CSV or Parquet file ``name`` under ``root`` as strings; its bytes must be those that acquire saw.
+
+    Of a Parquet file, true is '1', false '0', and what is missing ''.
 
     Raises:
         UserError: it is missing, changed since, or not a table.
     """
     content, file = _content(root, name, inventory), root / name
     try:
+        if file.suffix == ".parquet":
+            return _as_text(pd.read_parquet(io.BytesIO(content), dtype_backend="numpy_nullable"))
         return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, OSError) as error:
         raise UserError(f"{file}: not a table ({error}); mend it and run `dvc repro -f acquire`") from None
 
 
@@ -101,6 +105,12 @@ def _content(root: Path, name: str, inventory: Mapping[str, str]) -> bytes:
     if hashlib.sha256(content).hexdigest() != inventory[name]:
         raise UserError(f"{file}: changed since acquire listed it; run `dvc repro -f acquire`")
     return content
+
+
+def _as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """The values of a typed ``table`` as a CSV would hold them."""
+    flags = table.select_dtypes("boolean").columns
+    return table.astype(dict.fromkeys(flags, "Int8")).astype("string").fillna("").astype(object)
 
 
 def zero_or_one(values: pd.Series, file: Path) -> "pd.Series[int]":

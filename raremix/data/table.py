@@ -1,4 +1,4 @@
-"""A folder of images with a ``manifest.csv``: a row per image, 0/1 columns of findings, optional patient and boxes."""
+"""A folder of images with a manifest: a row per image, 0/1 columns of findings, optional patient and boxes."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from raremix.data.inventory import DICOM, PICTURES
 from raremix.data.records import Bad, Box, Record, Source, check_id, read_labels, zero_or_one
 from raremix.runtime.errors import UserError
 
-TABLE, BOXES = "manifest.csv", "boxes.csv"
+TABLE, BOXES = "manifest", "boxes"  # .csv or .parquet
 NEEDED = ("image_id", "file")
 OPTIONAL = ("patient_id", "visit", "part", "view", "sex")
 FACTS = ("patient_id", "visit", "view", "sex")
@@ -20,27 +20,36 @@ FACTS = ("patient_id", "visit", "view", "sex")
 def read(
     root: Path, inventory: dict[str, str], columns: Mapping[str, str], findings: Mapping[str, Sequence[str]]
 ) -> Source:
-    """The images that ``root/manifest.csv`` lists; a listed image that is not there is ``bad``.
+    """The images that ``root/manifest.csv`` (or ``.parquet``) lists; a listed image that is not there is ``bad``.
 
     ``columns`` maps our names (``image_id, file``; if wanted ``patient_id, visit, part, view, sex``) to the table's.
     ``findings`` maps a slug to the table's columns that mean it: any of them makes the label. A source may also be
-    a name that only ``boxes.csv`` (``image_id, finding, x, y, w, h`` in pixels of the image) uses.
+    a name that only ``boxes.csv`` (or ``.parquet``; ``image_id, finding, x, y, w, h`` in pixels of the image) uses.
 
     Raises:
         UserError: names the key, or the file and row, that is wrong.
     """
-    table, file = read_labels(root, TABLE, inventory), root / TABLE
+    listing, boxing = (_name(stem, root, inventory) for stem in (TABLE, BOXES))
+    table, file = read_labels(root, listing, inventory), root / listing
     _check_columns(table, columns, file)
     _check_ids(table[columns["image_id"]], file)
-    drawn = _drawn(root, inventory)
+    drawn = _drawn(root, boxing, inventory)
     votes = _votes(table, findings, set(drawn["finding"]), file)
-    boxes = _boxes(drawn, findings, set(table[columns["image_id"]]), root / BOXES)
+    boxes = _boxes(drawn, findings, set(table[columns["image_id"]]), root / boxing)
     records = [
         _record(row, columns, counts, boxes)
         for row, counts in zip(table.to_dict("records"), votes.to_dict("records"), strict=True)
     ]
-    absent = [Bad(r.path, f"listed in {TABLE}, but missing") for r in records if r.path not in inventory]
+    absent = [Bad(r.path, f"listed in {listing}, but missing") for r in records if r.path not in inventory]
     return Source(list(findings), [r for r in records if r.path in inventory], absent)
+
+
+def _name(stem: str, root: Path, inventory: Mapping[str, str]) -> str:
+    """The table's file: CSV, unless it is there as Parquet."""
+    as_csv, as_parquet = f"{stem}.csv", f"{stem}.parquet"
+    if as_csv in inventory and as_parquet in inventory:
+        raise UserError(f"{root}: holds both {as_csv} and {as_parquet}; keep one and run `dvc repro -f acquire`")
+    return as_parquet if as_parquet in inventory else as_csv
 
 
 def _check_columns(table: pd.DataFrame, columns: Mapping[str, str], file: Path) -> None:
@@ -103,11 +112,11 @@ def _record(
     )
 
 
-def _drawn(root: Path, inventory: dict[str, str]) -> pd.DataFrame:
+def _drawn(root: Path, file: str, inventory: dict[str, str]) -> pd.DataFrame:
     names = ["image_id", "finding", "x", "y", "w", "h"]
-    drawn = read_labels(root, BOXES, inventory) if BOXES in inventory else pd.DataFrame(columns=names, dtype=str)
+    drawn = read_labels(root, file, inventory) if file in inventory else pd.DataFrame(columns=names, dtype=str)
     if missing := [name for name in names if name not in drawn]:
-        raise UserError(f"{root / BOXES}: no column {', '.join(missing)}; its header must be {','.join(names)}")
+        raise UserError(f"{root / file}: no column {', '.join(missing)}; its header must be {','.join(names)}")
     return drawn
 
 
