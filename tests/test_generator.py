@@ -14,7 +14,7 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from raremix.generator import autoencoder, denoiser, tuned
 from raremix.generator.base import load, published
 from raremix.generator.latents import decode, encode, roundtrip, to_grey, to_rgb
-from raremix.generator.loss import box_weights, denoising_loss
+from raremix.generator.loss import box_weights, denoising_loss, min_snr, noised
 from raremix.generator.tokens import reserve
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.errors import UserError
@@ -50,17 +50,33 @@ def test_the_loss_is_the_squared_error_of_the_target_and_weights_move_it():
 
     latents, text = torch.zeros(6, 4, 8, 8), torch.zeros(6, 3, 2)
     schedule = DDPMScheduler(prediction_type="epsilon")
-    plain = denoising_loss(Zero(), schedule, latents, text, torch.Generator().manual_seed(0))
+    batch = noised(schedule, latents, torch.Generator().manual_seed(0))
+    plain = denoising_loss(Zero(), batch, text)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(plain, noise.pow(2).mean((1, 2, 3)))
     weight = torch.full((6, 1, 8, 8), 0.5)
     weight[:, :, :4] = 1.5
-    weighted = denoising_loss(Zero(), schedule, latents, text, torch.Generator().manual_seed(0), weight)
+    weighted = denoising_loss(Zero(), batch, text, weight)
     by_hand = (noise.pow(2) * weight).mean((1, 2, 3))
     assert torch.allclose(weighted, by_hand)
     velocity = DDPMScheduler(prediction_type="v_prediction")
     clean = torch.randn(6, 4, 8, 8)
-    assert not torch.allclose(denoising_loss(Zero(), velocity, clean, text, torch.Generator().manual_seed(0)), plain)
+    other = noised(velocity, clean, torch.Generator().manual_seed(0))
+    assert torch.equal(other.steps, batch.steps)
+    assert not torch.allclose(denoising_loss(Zero(), other, text), plain)
+    assert torch.equal(denoising_loss(Zero(), batch[2:5], text[2:5]), plain[2:5])
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_min_snr_caps_what_is_hardly_noised_and_leaves_the_rest(kind):
+    schedule = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=kind)
+    steps = torch.tensor([0, 100, 500, 999])
+    kept = schedule.alphas_cumprod[steps].double()
+    ratio = kept / (1 - kept)
+    expected = torch.minimum(ratio, torch.tensor(5.0)) / (ratio + 1 if kind == "v_prediction" else ratio)
+    assert min_snr(schedule, steps, 5.0).tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+    if kind == "epsilon":
+        assert min_snr(schedule, steps, 5.0)[-2:].tolist() == pytest.approx([1, 1]), "below the cap nothing is changed"
 
 
 def test_boxes_hold_their_share_of_the_loss_however_small_they_are():

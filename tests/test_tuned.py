@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from diffusers import DDPMScheduler
 
 from raremix.generator import tuned
 from raremix.generator.base import load
-from raremix.generator.dreambooth import Captioned, _encoded_views, fine_tune
+from raremix.generator.dreambooth import Captioned, _encoded_views, _Lessons, fine_tune
+from raremix.generator.loss import min_snr
 from raremix.generator.sample import draw, plain
 from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.errors import UserError
 
 
 def captioned(count=3, token="<nodule_mass>"):
@@ -52,9 +55,69 @@ def test_dreambooth_changes_the_unet_and_nothing_else(base):
         assert all(torch.equal(old[name], new[name]) for name in old)
 
 
-@pytest.mark.parametrize(("text_encoder", "lora_rank"), [(False, None), (True, None), (False, 2)])
-def test_dreambooth_killed_and_resumed_ends_with_the_same_bytes(base, tmp_path, killed_after, text_encoder, lora_rank):
-    training = replace(tiny.DREAMBOOTH, text_encoder=text_encoder)
+def nearly(one, other):
+    expected = weights(other)
+    return all(torch.allclose(tensor, expected[name], atol=1e-6) for name, tensor in weights(one).items())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"accumulation": 2}, {"accumulation": 3}, {"accumulation": 4}, {"gradient_checkpointing": True}],
+    ids=lambda change: " ".join(map(str, *change.items())),
+)
+def test_less_memory_gives_the_same_model(base, change):
+    plainly = replace(tiny.DREAMBOOTH, text_encoder=True, snr_gamma=5.0, prior_weight=3.0)
+    whole, losses = teach(base, "plain", plainly)
+    saving, others = teach(base, "saving", replace(plainly, **change))
+    assert others == pytest.approx(losses, rel=1e-5)
+    assert nearly(whole, saving)
+
+
+def test_more_parts_than_images_are_refused():
+    with pytest.raises(UserError, match=r"accumulation: 5 parts of 4 images"):
+        replace(tiny.DREAMBOOTH, accumulation=5)
+
+
+def test_min_snr_weighs_instances_and_prior_by_their_own_noise(base):
+    """diffusers' script holds the instances' errors against the noise of instances and prior at once."""
+    training = replace(tiny.DREAMBOOTH, snr_gamma=5.0, prior_weight=2.0)
+    pipeline = load(base)
+    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    lessons = _Lessons(torch.randn(6, 4, 4, 4), torch.ones(6, 1, 4, 4), ["x"] * 6, torch.randn(3, 4, 4, 4), ["y"] * 3)
+    batch = lessons.batch(training, schedule, torch.Generator().manual_seed(3))
+    assert batch.prompts == ["x", "x", "y", "y"]
+    by_hand = min_snr(schedule, batch.noised.steps, 5.0) * torch.tensor([0.5, 0.5, 1.0, 1.0])
+    assert torch.allclose(batch.shares, by_hand)
+    assert len(set(batch.shares.tolist())) == 4, "each by its own step"
+
+
+def test_averaged_weights_are_kept_and_lie_between(base):
+    last, losses = teach(base, "last")
+    averaged, others = teach(base, "averaged", replace(tiny.DREAMBOOTH, ema_decay=0.9))
+    assert others == losses, "averaging changes nothing on the way"
+    start = weights(tuned.prepare(base, "<nodule_mass>", "<calcification>", None))
+    moved, kept = (
+        sum((tensor - start[name]).pow(2).sum() for name, tensor in weights(model).items())
+        for model in (last, averaged)
+    )
+    assert 0 < kept < moved
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
+def test_a_compiled_step_learns_the_same(base):
+    plainly, losses = teach(base, "plain")
+    compiled, others = teach(base, "compiled", replace(tiny.DREAMBOOTH, compiled=True))
+    assert others == pytest.approx(losses, rel=1e-4)
+    assert weights(compiled).keys() == weights(plainly).keys()
+
+
+@pytest.mark.parametrize(
+    ("text_encoder", "lora_rank", "ema_decay"), [(False, None, None), (True, None, 0.9), (False, 2, None)]
+)
+def test_dreambooth_killed_and_resumed_ends_with_the_same_bytes(
+    base, tmp_path, killed_after, text_encoder, lora_rank, ema_decay
+):
+    training = replace(tiny.DREAMBOOTH, text_encoder=text_encoder, ema_decay=ema_decay)
     whole, losses = teach(base, "whole", training, lora_rank)
     with killed_after(2), pytest.raises(KeyboardInterrupt):
         teach(base, "killed", training, lora_rank)

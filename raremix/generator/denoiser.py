@@ -11,7 +11,7 @@ from diffusers.training_utils import EMAModel
 from jsonargparse.typing import ClosedUnitInterval, PositiveFloat, PositiveInt
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from raremix.generator.loss import denoising_loss
+from raremix.generator.loss import denoising_loss, noised
 from raremix.generator.tokens import token_ids
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import Precision, arithmetic, device, seeded
@@ -87,7 +87,7 @@ def train(
         optimizer.param_groups[0]["lr"] = training.lr * cosine(step, training.steps, warmup=training.steps // 20)
         with arithmetic(precision):
             text = encoder(torch.where(dropped, empty, ids[chosen]).to(device()))[0]
-            loss = denoising_loss(unet, schedule, latents[chosen], text, random, weights[chosen]).mean()
+            loss = denoising_loss(unet, noised(schedule, latents[chosen], random), text, weights[chosen]).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()

@@ -5,21 +5,24 @@ nodules. So the readers' boxes hold a set share of an instance's loss: a fixed w
 nothing of the chest around a large heart.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers.training_utils import EMAModel
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from numpy.typing import NDArray
 
 from raremix.data.views import Views, affine
 from raremix.generator.latents import encode as encode_images
-from raremix.generator.loss import box_weights, denoising_loss
+from raremix.generator.loss import Noised, box_weights, denoising_loss, min_snr, noised
 from raremix.generator.tokens import encode as encode_text
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import Precision, arithmetic, device, seeded
+from raremix.runtime.errors import UserError
 from raremix.runtime.losses import Losses
 from raremix.runtime.progress import track
 from raremix.runtime.schedule import cosine
@@ -40,13 +43,64 @@ class DreamBoothTraining:
 
     steps: PositiveInt
     batch: PositiveInt  # instances a step; as many prior images again
+    accumulation: PositiveInt  # parts in which those are worked through, one after the other: less memory
+    gradient_checkpointing: bool  # activations are computed again when gradients need them: less memory, more time
+    compiled: bool  # torch.compile; it pays where a step's kernels are small and steps are many
     lr: PositiveFloat
     text_encoder: bool  # whether the text encoder learns too
     prior_weight: NonNegativeFloat
     box_share: ClosedUnitInterval  # of an instance's loss, to be held by the readers' boxes
+    snr_gamma: PositiveFloat | None  # of min-SNR weights, see ``loss.min_snr``; null: every noise level counts alike
+    ema_decay: ClosedUnitInterval | None  # of the averaged weights that are kept; null keeps the last ones
     encoded_views: PositiveInt  # augmented and encoded views an instance, made once
     views: Views
     sample_every: NonNegativeInt  # steps between sample grids; 0 for none
+
+    def __post_init__(self) -> None:
+        if self.accumulation > 2 * self.batch:
+            raise UserError(
+                f"params.yaml, dreambooth.training.accumulation: {self.accumulation} parts of {2 * self.batch} images; "
+                "give as many as there are images, or fewer"
+            )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What one step learns from: instances, then as many prior images."""
+
+    noised: Noised
+    prompts: list[str]
+    positions: torch.Tensor  # weights [n, 1, side, side] within an image
+    shares: torch.Tensor  # [n], of each image in the step's loss
+
+    def parts(self, count: int) -> Iterator["_Batch"]:
+        for indices in torch.arange(len(self.prompts)).chunk(count):
+            part = slice(int(indices[0]), int(indices[-1]) + 1)
+            yield _Batch(self.noised[part], self.prompts[part], self.positions[part], self.shares[part])
+
+
+@dataclass(frozen=True)
+class _Lessons:
+    """All that is learned from, encoded."""
+
+    latents: torch.Tensor  # of views of the instances
+    positions: torch.Tensor
+    prompts: list[str]
+    prior_latents: torch.Tensor
+    prior_prompts: Sequence[str]
+
+    def batch(self, training: DreamBoothTraining, schedule: DDPMScheduler, random: torch.Generator) -> _Batch:
+        """A step's batch, of which accumulation changes nothing."""
+        size = training.batch
+        chosen = torch.randint(len(self.latents), (size,), generator=random)
+        kept = torch.randint(len(self.prior_latents), (size,), generator=random)
+        batch = noised(schedule, torch.cat([self.latents[chosen], self.prior_latents[kept]]), random)
+        shares = torch.tensor([1.0, training.prior_weight]).repeat_interleave(size) / size
+        if training.snr_gamma is not None:
+            shares = shares * min_snr(schedule, batch.steps, training.snr_gamma)
+        even = torch.ones(size, *self.positions.shape[1:])
+        prompts = [self.prompts[index] for index in chosen] + [self.prior_prompts[index] for index in kept]
+        return _Batch(batch, prompts, torch.cat([self.positions[chosen], even]), shares)
 
 
 def fine_tune(
@@ -61,49 +115,54 @@ def fine_tune(
 ) -> list[float]:
     """Fine-tune the pipeline's UNet, and text encoder if asked, in place; the loss of each step.
 
-    ``on_sample(step)`` is called now and then.
+    ``on_sample(step)`` is called now and then. Where weights are averaged, the pipeline ends with the averages.
     """
     pipeline.to(device())
     unet, schedule = pipeline.unet, DDPMScheduler.from_config(pipeline.scheduler.config)
-    latents, weights, prompts = _encoded_views(pipeline, instances, training, precision, seed)
-    prior_latents = encode_images(pipeline.vae, prior.images, precision)
-    embed = _embedding(pipeline, training.text_encoder, precision, [*prompts, *prior.prompts])
+    views = _encoded_views(pipeline, instances, training, precision, seed)
+    lessons = _Lessons(*views, encode_images(pipeline.vae, prior.images, precision), prior.prompts)
+    embed = _embedding(pipeline, training.text_encoder, precision, [*lessons.prompts, *prior.prompts])
     encoder = pipeline.text_encoder.requires_grad_(training.text_encoder)
+    for model in (unet, encoder):
+        model.train()  # gradient checkpointing asks for it; neither drops out
+    if training.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+        encoder.gradient_checkpointing_enable()
+    forward = torch.compile(unet) if training.compiled else unet
     learned = [p for model in (unet, encoder) for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, training.lr, (0.9, 0.99), weight_decay=0.01, fused=True)
+    averaged = [] if training.ema_decay is None else learned
+    ema = EMAModel(averaged, decay=training.ema_decay or 0.0, use_ema_warmup=True, power=0.75)
     losses = Losses()
-    parts = {"unet": unet, "encoder": encoder, "optimizer": optimizer, "losses": losses}
+    parts = {"unet": unet, "encoder": encoder, "optimizer": optimizer, "ema": ema, "losses": losses}
     start = checkpoint.restore(**parts)
-    flat = torch.ones(training.batch, *weights.shape[1:])
+    ema.to(device())
     for step in track(range(start, training.steps), f"dreambooth {seed}", training.steps, start):
-        random = seeded("dreambooth", seed, step)
-        chosen = torch.randint(len(latents), (training.batch,), generator=random)
-        kept = torch.randint(len(prior_latents), (training.batch,), generator=random)
         optimizer.param_groups[0]["lr"] = training.lr * cosine(step, training.steps, warmup=training.steps // 20)
-        with arithmetic(precision):
-            error = denoising_loss(
-                unet,
-                schedule,
-                torch.cat([latents[chosen], prior_latents[kept]]),
-                embed([prompts[index] for index in chosen] + [prior.prompts[index] for index in kept]),
-                random,
-                torch.cat([weights[chosen], flat]),
-            )
-        instance_loss, prior_loss = error.chunk(2)
-        loss = instance_loss.mean() + training.prior_weight * prior_loss.mean()
-        loss.backward()
+        batch = lessons.batch(training, schedule, seeded("dreambooth", seed, step))
+        losses.append(sum(_learn(forward, part, embed, precision) for part in batch.parts(training.accumulation)))
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(loss)
+        ema.step(averaged)
         if training.sample_every and (step + 1) % training.sample_every == 0:
-            unet.eval()
             on_sample(step + 1)
-            unet.train()
         checkpoint.save_if_due(step + 1, **parts)
+    ema.copy_to(averaged)
     for model in (unet, encoder):
         model.eval().requires_grad_(False)
     return losses.values
+
+
+def _learn(
+    unet: Callable[..., Any], batch: _Batch, embed: Callable[[Sequence[str]], torch.Tensor], precision: Precision
+) -> torch.Tensor:
+    """Add the gradients of ``batch``; its part of the step's loss."""
+    with arithmetic(precision):
+        error = denoising_loss(unet, batch.noised, embed(batch.prompts), batch.positions)
+    loss = (error * batch.shares.to(device())).sum()
+    loss.backward()
+    return loss.detach()
 
 
 def _embedding(
