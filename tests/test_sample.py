@@ -5,6 +5,7 @@ import pytest
 import tiny
 import torch
 
+from raremix.generator import sample
 from raremix.generator.base import load
 from raremix.generator.latents import decode, roundtrip
 from raremix.generator.sample import Order, Sampling, draw, draw_all, plain
@@ -51,6 +52,34 @@ def test_an_image_depends_on_its_seed_and_prompt_not_on_its_neighbours(base):
     assert np.abs(alone[0].astype(int) - other[0]).max() > 1
 
 
+def full_above(most, monkeypatch):
+    """A device with room for ``most`` images at once."""
+    room = sample._batch
+
+    def batch(pipeline, order, *rest):
+        if len(order) > most:
+            raise torch.OutOfMemoryError("out of memory")
+        return room(pipeline, order, *rest)
+
+    monkeypatch.setattr(sample, "_batch", batch)
+
+
+def test_where_memory_is_short_the_same_images_are_drawn_in_halves(base, monkeypatch, capsys):
+    pipeline, order = load(base), plain((tiny.PROMPTS * 2)[:5], range(5))
+    sampling, originals = replace(tiny.SAMPLING, batch=5), tiny.images(5)
+    whole = draw(pipeline, order, sampling, originals, 0.7)
+    full_above(2, monkeypatch)
+    halved = draw(pipeline, order, sampling, originals, 0.7)
+    assert np.abs(whole.astype(int) - halved).max() <= 1
+    assert "no memory for 5 images at once; drawing 3" in capsys.readouterr().out
+
+
+def test_no_memory_for_one_image_is_one_clear_line(base, monkeypatch):
+    full_above(0, monkeypatch)
+    with pytest.raises(UserError, match="no memory left for a single image"):
+        draw(load(base), plain(tiny.PROMPTS, [1, 2, 3]), tiny.SAMPLING)
+
+
 def test_a_weak_edit_stays_near_its_original_and_a_full_one_forgets_it(base):
     pipeline, fine = load(base), Sampling(20, 2.0, 2, "float32")
     originals = tiny.images(3, seed=5)
@@ -72,8 +101,6 @@ def test_synthesis_goes_on_where_it_was_killed(base, tmp_path, monkeypatch):
     whole = [tmp_path / "whole" / f"x-{index}-pos.png" for index in range(6)]
     draw_all(pipeline, files=whole, **arguments)
     killed = [tmp_path / "killed" / f"x-{index}-pos.png" for index in range(6)]
-    from raremix.generator import sample
-
     calls = []
 
     def dies(*args):

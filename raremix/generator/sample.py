@@ -72,8 +72,38 @@ def draw(
     for start in range(0, len(order), sampling.batch):
         part = slice(start, start + sampling.batch)
         starts = None if originals is None else originals[part]
-        images.append(_batch(pipeline, order[part], sampling, starts, strength, guidance_limit))
+        images.append(_fitting(pipeline, order[part], sampling, starts, strength, guidance_limit))
     return np.concatenate(images)
+
+
+def _fitting(
+    pipeline: StableDiffusionPipeline,
+    order: Order,
+    sampling: Sampling,
+    originals: NDArray[np.uint8] | None,
+    strength: float,
+    guidance_limit: float | None,
+) -> NDArray[np.uint8]:
+    """What ``_batch`` draws, in halves where the device has no memory for all of it at once.
+
+    Raises:
+        UserError: it has none for a single image.
+    """
+    try:
+        return _batch(pipeline, order, sampling, originals, strength, guidance_limit)
+    except torch.OutOfMemoryError:
+        if len(order) == 1:
+            raise UserError(
+                f"the {device().type} has no memory left for a single image; close what else runs on it"
+            ) from None
+    torch.cuda.empty_cache()
+    half = (len(order) + 1) // 2
+    print(f"no memory for {len(order)} images at once; drawing {half}: lower sampling.batch to save the attempt")
+    halves = []
+    for part in (slice(half), slice(half, None)):
+        starts = None if originals is None else originals[part]
+        halves.append(_fitting(pipeline, order[part], sampling, starts, strength, guidance_limit))
+    return np.concatenate(halves)
 
 
 @torch.no_grad()
