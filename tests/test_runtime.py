@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from diffusers.training_utils import EMAModel
+from jsonargparse.typing import ClosedUnitInterval, PositiveFloat, PositiveInt
 from PIL import Image
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
@@ -103,6 +105,20 @@ def test_a_checkpoint_gives_back_what_was_saved_and_forgets_when_cleared(tmp_pat
     assert torch.equal(other.weight, model.weight)
     Checkpoint("stage", 1).clear()
     assert Checkpoint("stage", 1).restore(model=other) == 0
+
+
+def test_numbers_as_params_have_them_do_not_keep_a_state_from_being_loaded():
+    """A killed classifier could not go on: jsonargparse's numbers are of types that weights alone may not hold."""
+    rate, decay, count = PositiveFloat(0.5), ClosedUnitInterval(0.25), PositiveInt(3)
+    checkpoint, model = Checkpoint("typed"), torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=rate)
+    ema = EMAModel(list(model.parameters()), decay=decay, update_after_step=count)
+    checkpoint.save(1, model=model, optimizer=optimizer, ema=ema)
+    again = torch.optim.AdamW(torch.nn.Linear(2, 2).parameters(), 1.0)
+    other = EMAModel(list(model.parameters()), decay=0.5)
+    assert checkpoint.restore(model=torch.nn.Linear(2, 2), optimizer=again, ema=other) == 1
+    assert again.param_groups[0]["weight_decay"] == again.param_groups[0]["lr"] == 0.5
+    assert (other.decay, other.update_after_step) == (0.25, 3)
 
 
 def test_a_checkpoint_is_found_by_the_same_params_and_inputs_only(tmp_path):

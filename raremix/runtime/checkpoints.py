@@ -47,7 +47,7 @@ class Checkpoint:
         """Save ``parts`` as they are after ``step`` steps; a kill in between leaves the older state whole."""
         began = time.monotonic()
         with replacing(self._file) as temporary, temporary.open("wb") as file:
-            torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, file)
+            torch.save({"step": step} | {name: _plain(part.state_dict()) for name, part in parts.items()}, file)
         self._saved = time.monotonic()
         self._cost = self._saved - began
 
@@ -55,6 +55,17 @@ class Checkpoint:
         """Forget the state: the output is written. The state goes first, lest a kill leaves it without its pictures."""
         self._file.unlink(missing_ok=True)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _plain(state: Any) -> Any:
+    """``state`` with Python's own numbers for those of params' types, which a state of weights alone may not hold."""
+    if isinstance(state, dict):
+        return {key: _plain(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(_plain(value) for value in state)
+    if isinstance(state, int | float) and not isinstance(state, bool):
+        return float(state) if isinstance(state, float) else int(state)
+    return state
 
 
 def _digest(identity: tuple[object, ...]) -> str:
