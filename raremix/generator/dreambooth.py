@@ -127,7 +127,7 @@ def fine_tune(
         model.train()  # gradient checkpointing asks for it; neither drops out
     if training.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-        encoder.gradient_checkpointing_enable()
+        encoder.activation_checkpointing_enable()
     forward = torch.compile(unet) if training.compiled else unet
     learned = [p for model in (unet, encoder) for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, training.lr, (0.9, 0.99), weight_decay=0.01, fused=True)
