@@ -2,7 +2,7 @@
 
 In: manifest, images and their checksums, splits, trained classifiers, validation's summary (it chooses the dreambooth
 arm). Out: ``predictions.csv``; metrics weighted to natural prevalence (``runs.csv``, ``summary.json``,
-``headline.json``) and with intervals (``arms.csv``), the differences to the baselines (``comparison.csv``), the answer
+``headline.json``) and with intervals (``arms.csv``), the differences between arms (``comparison.csv``), the answer
 (``answer.json``), decisions at validation's thresholds (``decisions.csv``), tests of single trials' classifiers
 (``tests.csv``), and curves (``roc.csv``, ``pr.csv``, ``calibration.csv``).
 """
@@ -26,11 +26,11 @@ from raremix.data.manifest import read_manifest, write_csv
 from raremix.evaluation.answer import answer
 from raremix.evaluation.comparison import (
     Scores,
-    against_baselines,
     arm_intervals,
     choose,
     compare_arms,
     mark_primary,
+    pairs,
     resample_arms,
     score_arms,
 )
@@ -124,11 +124,13 @@ def compare(
     write_json(out / "summary.json", figures)
     write_json(out / "headline.json", headline(figures))
     write_csv(table, out / "comparison.csv", "%.6g")
-    write_json(out / "answer.json", answer(table, figures, compare.shots, chosen, compare.level, compare.margin))
+    common = [finding for finding in study.findings if finding not in study.minority]
+    told = answer(table, figures, trials, common, compare.shots, chosen, compare.level, compare.margin)
+    write_json(out / "answer.json", told)
     write_csv(arm_intervals(trials, resampled, compare.level), out / "arms.csv", "%.6g")
     write_csv(decided(scores, thresholds, study.trials, labels, weights, groups), out / "decisions.csv", "%.6g")
-    pairs = against_baselines(scores)
-    write_csv(tested(pairs, scores, thresholds, study.trials, labels, study.findings), out / "tests.csv", "%.6g")
+    held = pairs(scores)
+    write_csv(tested(held, scores, thresholds, study.trials, labels, study.findings), out / "tests.csv", "%.6g")
     primary = {arm: stack for (shots, arm), stack in scores.items() if shots == compare.shots}
     for name, curve in (("roc", mean_roc), ("pr", mean_precision_recall)):
         write_csv(curve_table(curve, labels, primary, weights, study.findings), out / f"{name}.csv", "%.4g")

@@ -234,12 +234,20 @@ def published(tmp_path):
     (root / "train" / "a.dicom").write_bytes(b"a" * 10)
     (root / "train" / "b.dicom").write_bytes(b"b" * 10)
     (root / "labels.csv").write_text("image_id\na\n")
-    lines = [f"{sha256(path)}  {path.relative_to(root)}" for path in sorted(root.rglob("*.*"))]
-    (root / "SHA256SUMS.txt").write_text("\n".join([*lines, f"{'0' * 64} *./test/c.dicom", f"{'1' * 64}  LICENSE.txt"]))
+    publish(root, " ")  # as physionet.org does
     return root
 
 
-def test_files_are_held_against_the_publisher_s_list(published, tmp_path, capsys):
+def publish(root, between):
+    lines = [f"{sha256(path)}{between}{path.relative_to(root)}" for path in sorted(root.rglob("*.*"))]
+    lines += [f"{'0' * 64}{between}test/c.dicom", f"{'1' * 64}{between}LICENSE.txt"]
+    (root / "SHA256SUMS.txt").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("between", [" ", "  ", " *", "  ./"], ids=["PhysioNet", "coreutils", "binary", "find"])
+def test_files_are_held_against_the_publisher_s_list(published, tmp_path, capsys, between):
+    (published / "SHA256SUMS.txt").unlink()
+    publish(published, between)
     acquire(Data(str(published), "vindr"), TINY, STUDY, tmp_path / "raw")
     said = "3 of 3 files are listed in SHA256SUMS.txt and agree; 1 that it lists are not here"
     assert said in capsys.readouterr().out

@@ -19,6 +19,8 @@ from compared import (
 from sklearn.metrics import roc_auc_score
 
 from raremix.data import images
+from raremix.evaluation.answer import answer
+from raremix.evaluation.comparison import mark_primary, pairs
 from raremix.runtime.errors import UserError
 from stages import compare as module
 
@@ -51,7 +53,34 @@ def test_only_the_primary_rows_carry_a_holm_p(done):
     assert set(primary.shots) == {10}
     assert set(zip(primary.finding, primary.metric, strict=True)) == {("minority", "ap")}
     assert (primary.p_holm >= primary.p).all()
-    assert len(table) == 2 * (6 * 3 - 3) * 6 * 2  # shots x (arm, other baseline) x families x metrics
+    # shots x (each arm and other baseline, each of two dreambooth arms and other arm that is none) x families x metrics
+    assert len(table) == 2 * (6 * 3 - 3 + 2 * 2) * 6 * 2
+
+
+def test_dreambooth_arms_stand_against_all_others_and_those_against_the_baselines_alone():
+    arms = ["synthetic_pretrain", "vanilla", "dreambooth_mix", "oversample", "crt", "dreambooth_balanced"]
+    held = pairs([(10, arm) for arm in arms])
+    by_arm = {name: [other for _, arm, other in held if arm == name] for name in arms}
+    assert by_arm["dreambooth_mix"] == ["vanilla", "oversample", "crt", "dreambooth_balanced", "synthetic_pretrain"]
+    assert by_arm["crt"] == by_arm["synthetic_pretrain"] == ["vanilla", "oversample"]
+    assert by_arm["vanilla"] == ["oversample"]
+    assert pairs([(5, "dreambooth_mix"), (10, "crt")]) == [], "of one number of shots"
+
+
+def test_arms_that_are_no_baselines_are_no_part_of_the_primary_result():
+    rows = [
+        {"shots": 10, "arm": "dreambooth_mix", "against": other, "finding": finding, "metric": metric, "p": 0.02}
+        for other in ("vanilla", "crt", "oversample")
+        for finding, metric in (("minority", "ap"), ("majority", "auroc"))
+    ]
+    frame = pd.DataFrame(rows).assign(difference=0.1, low=0.05, high=0.15, detectable=0.1)
+    marked = mark_primary(frame, 10, "dreambooth_mix")
+    assert marked[marked.p_holm.notna()].against.tolist() == ["vanilla", "oversample"]
+    assert marked.p_holm.dropna().tolist() == pytest.approx([0.04, 0.04]), "of two, not of three"
+    figure = {"minority": {"ap": {"mean": 0.3, "sd": 0.01, "n": 3}}}
+    scored = pd.DataFrame([(10, "dreambooth_mix", 0, "minority", 0.3)], columns="shots arm trial finding ap".split())
+    found = answer(marked, {"10": {"dreambooth_mix": figure}}, scored, [], 10, ("dreambooth_mix", {}), 0.95, 0.01)
+    assert list(found["against"]) == list(found["majority"]) == ["vanilla", "oversample"]
 
 
 def test_every_row_is_a_difference_of_the_summarys_means_inside_its_interval(done):
@@ -140,7 +169,7 @@ def test_each_arm_has_an_interval_of_its_own_around_its_mean_over_trials(done):
 
 def test_single_trials_are_tested_pair_by_pair(done):
     table = pd.read_csv(done / "out" / "tests.csv")
-    assert len(table) == 2 * (6 * 3 - 3) * 3 * 3  # shots x (arm, other baseline) x trials x findings
+    assert len(table) == 2 * (6 * 3 - 3 + 2 * 2) * 3 * 3  # shots x (arm, other) x trials x findings
     assert table[["p_delong", "p_mcnemar"]].stack().between(0, 1).all()
     keys = {"shots": 10, "trial": 1, "finding": "nodule"}
     pair = table[(table.arm == "dreambooth_balanced") & (table.against == "vanilla")]

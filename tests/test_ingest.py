@@ -186,6 +186,18 @@ def test_a_killed_ingest_goes_on_where_it_was_and_ends_with_the_same_bytes(tree,
     assert not list(tree.parent.glob(".images*"))
 
 
+def test_what_other_code_has_converted_is_done_again(tree, monkeypatch):
+    with monkeypatch.context() as during, pytest.raises(Killed):
+        killed_after(4, during)
+        run(tree)
+    with monkeypatch.context() as again:
+        killed_after(6, again)
+        again.setattr(room, "version", lambda name: "another")
+        again.setattr(room.dicom, "decode", counted := Counted(room.dicom.decode))
+        run(tree)
+    assert counted.calls == 6
+
+
 def test_what_was_converted_before_the_source_or_the_size_changed_is_done_again(tree, monkeypatch):
     with monkeypatch.context() as during, pytest.raises(Killed):
         killed_after(4, during)

@@ -110,10 +110,15 @@ def leaves(params, *above):
     return {key: value for name, inner in params.items() for key, value in leaves(inner, *above, name).items()}
 
 
-ARMS_AND_CURVES = {"study.arms", "study.shots", "study.trials"}
-
-
-@pytest.mark.parametrize(("profile", "own"), [("phantom-second", {"phantom.seed"}), ("phantom-full", ARMS_AND_CURVES)])
+@pytest.mark.parametrize(
+    ("profile", "own"),
+    [
+        ("phantom-second", {"phantom.seed"}),
+        ("phantom-full", {"study.arms", "study.shots", "study.trials"}),
+        ("phantom-arms", {"study.arms"}),
+        ("phantom-shots", {"study.arms", "study.shots", "compare.shots", "truth.classifier"}),
+    ],
+)
 def test_a_profile_of_the_root_s_study_differs_in_nothing_else(profile, own):
     root, other = (
         leaves(yaml.safe_load((ROOT / folder / "params.yaml").read_text())) for folder in ("", f"profiles/{profile}")

@@ -18,6 +18,7 @@ from raremix.report.materials import HIDDEN, mix, samples, split
 from raremix.report.page import SECTIONS
 from raremix.report.pictures import WIDEST, picture
 from raremix.report.provenance import provenance
+from raremix.report.tables import p_value
 
 
 @pytest.fixture
@@ -51,11 +52,18 @@ def test_figures_that_are_not_there_are_dashes(build, run):
     assert section is None or "nan" not in str([one.rows for one in blocks(section, Table)])
 
 
+def test_a_p_value_too_small_to_print_says_so():
+    cells = [p_value("p")({"p": value}) for value in (2e-36, 0.00049, 0.0005, 0.04)]
+    assert [cell.text for cell in cells] == ["<0.001", "<0.001", "0.001", "0.040"]
+    assert [cell.value for cell in cells] == [2e-36, 0.00049, 0.0005, 0.04], "by which they are sorted"
+
+
 def test_synthetic_images_stand_beside_real_ones_and_copies_are_counted(run):
     section = fidelity(run)
     rows = table(section, "Synthetic images and real training images")
-    assert rows[1][:6] == ["cardiomegaly", "synthetic", "30", "20", "2.00 (1.50 to 2.50)", "0.90 (0.90 to 0.90)"]
-    assert rows[3][6] == "–", "no recall of too few images"  # noqa: RUF001
+    counts = ["30", "20", "20"]
+    assert rows[1][:7] == ["cardiomegaly", "synthetic", *counts, "2.00 (1.50 to 2.50)", "0.90 (0.90 to 0.90)"]
+    assert rows[3][7] == "–", "no recall of too few images"  # noqa: RUF001
     assert "2 of 120 synthetic images count as copies" in texts(section)
     gap = table(section, "Gap and diversity")
     assert gap[1:] == [["oversample", "9", "0.650", "0.00"], ["shuffled", "9", "0.650", "0.50"]]

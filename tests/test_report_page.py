@@ -13,6 +13,7 @@ import pytest
 import reported
 import vl_convert
 import yaml
+from markupsafe import escape
 from test_pipeline import PIPELINE, dependencies
 
 from raremix.report.charts import COLORS, DASHES, SHAPES
@@ -118,7 +119,7 @@ def test_the_committed_metrics_make_a_page(profile, tmp_path):
     shutil.copy(ROOT / profile / "params.yaml", tmp_path)
     sentence = json.loads((tmp_path / "metrics" / "compare" / "answer.json").read_text())["sentence"]
     text = build(tmp_path)
-    assert sentence in text
+    assert escape(sentence) in text
     assert "nan" not in re.findall(r"<td[^>]*>([^<]*)</td>", text)
     assert not Read(text).faults
     assert len(text) < 4_000_000

@@ -8,21 +8,23 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from raremix.data import dicom, images, labels, manifest
+from raremix.data import dicom, images, labels, manifest, pixels
 from raremix.data.inventory import DICOM
 from raremix.data.pixels import Fit, UnreadableError, decode_picture, fit
 from raremix.data.records import Bad, Record
 from raremix.runtime.cores import cores
 from raremix.runtime.errors import UserError
-from raremix.runtime.files import replacing
+from raremix.runtime.files import replacing, sha256
 from raremix.runtime.progress import track
 
+DECODERS = (dicom, images, pixels)  # what is converted by others of these is converted again
 METADATA = ("view", "sex", "exposure_index", "body_thickness", "source_distance", "devices")
 
 
@@ -35,6 +37,7 @@ class Job:
     target: Path
     size: int  # pixels a side
     window: dicom.Window
+    code: str  # hash of what converts it
     note: Path
 
 
@@ -59,11 +62,21 @@ def convert(
     """Write each record's image as ``folder/<image_id>.png``, over all cores; one that fails is set aside.
 
     ``folder`` is replaced as a whole at the end. What an interrupted run had converted is kept beside it, and not done
-    again if source, size and window are the same. Bytes and order do not depend on ``workers``, nor on interruptions.
+    again if source, size, window and code are the same. Bytes and order depend neither on ``workers`` nor on
+    interruptions.
     """
     with _replaced(folder) as (new, notes):
+        code = _code()
         jobs = [
-            Job(root / r.path, inventory[r.path], new / f"{r.image_id}.png", size, window, notes / f"{r.image_id}.json")
+            Job(
+                root / r.path,
+                inventory[r.path],
+                new / f"{r.image_id}.png",
+                size,
+                window,
+                code,
+                notes / f"{r.image_id}.json",
+            )
             for r in records
         ]
         _only({job.target for job in jobs}, new)
@@ -174,7 +187,14 @@ def _noted(job: Job) -> tuple[dict[str, str], Fit] | None:
 
 def _of(job: Job) -> list[Any]:
     """What an image is made of."""
-    return [job.sha256, job.size, job.window]
+    return [job.sha256, job.size, job.window, job.code]
+
+
+def _code() -> str:
+    """A hash of the decoders' source and versions."""
+    parts = [sha256(Path(str(module.__file__))) for module in DECODERS]
+    parts += [version(name) for name in ("pydicom", "python-gdcm", "pillow", "numpy")]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def _only(targets: set[Path], folder: Path) -> None:

@@ -17,7 +17,7 @@ IMAGES = DICOM + PICTURES
 TABLES = (".csv", ".parquet")
 TRAIN_LIST, TEST_LIST = "train_val_list.txt", "test_list.txt"  # ChestX-ray14's official parts
 COLUMNS = ("path", "size", "sha256")
-SUMS = "SHA256SUMS.txt"  # PhysioNet's name for its list, in the form of coreutils' sha256sum
+SUMS = "SHA256SUMS.txt"  # PhysioNet's name for its list; it parts sum and path by one space, coreutils by two
 
 
 def write(root: Path, out: Path) -> None:
@@ -55,7 +55,7 @@ def _published(file: Path) -> dict[str, str]:
         return {}
     published = {}
     for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        if not (found := re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)", line.strip())):
+        if not (found := re.fullmatch(r"([0-9a-fA-F]{64}) [ *]?(?:\./)?(.+)", line.strip())):
             raise UserError(f"{file}, line {number}: no SHA-256 and path; get the file again")
         published[found[2]] = found[1].lower()
     return published

@@ -1,31 +1,38 @@
 """The study's answer in figures, and in the words that the figures earn."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from raremix.evaluation.comparison import PRIMARY
+from raremix.evaluation.comparison import BASELINES, PRIMARY
 
 FLOOR, CEILING = "oversample", "real_ceiling"  # what repeating real images reaches, and what other real images reach
 VERDICTS = ("improves on", "no detectable difference from", "is worse than")
 COSTS = ("is not inferior to", "is not shown to be non-inferior to", "is worse than")
+NAMES = {"auroc": "AUROC", "ap": "average precision"}
 
 
 def answer(
     table: pd.DataFrame,
     summary: dict[str, Any],
+    trials: pd.DataFrame,
+    common: Sequence[str],
     shots: int,
     chosen: tuple[str | None, dict[str, float | None]],
     level: float,
     margin: float,
 ) -> dict[str, Any]:
-    """The primary result: values per arm, the chosen arm's differences to the baselines, and a sentence.
+    """The primary result: values per arm, the chosen arm's differences to the baselines, and sentences.
 
-    Beside it, what the chosen arm costs on the majority findings, and how far it comes towards ``real_ceiling``.
+    Beside it, whether the chosen arm's AUROC says the same, what the arm costs on the majority findings, together and
+    singly, and how far it comes towards ``real_ceiling``.
 
     Args:
         table: of ``mark_primary``; the rows with a ``p_holm`` are the primary comparison.
         summary: of the test part, see ``raremix.evaluation.metrics.summary``.
+        trials: of ``score_arms``.
+        common: the majority findings.
         shots: of the primary result.
         chosen: arm and validation figures of ``choose``.
         level: of confidence; an arm improves, or is worse, if Holm's p is below 1 - level.
@@ -40,9 +47,11 @@ def answer(
         }
         for row in table[table.p_holm.notna()].to_dict("records")
     }
-    majority = _majority(table, shots, arm, margin)
+    held = table[(table.shots == shots) & (table.arm == arm) & table.against.isin(BASELINES)]
+    majority = _majority(held, margin)
     means = {name: value["mean"] for name, value in values.items()}
-    words = [sentence(arm, shots, values, against), cost(majority, margin), distance(arm, means)]
+    shares = _ways(arm, trials[trials.shots == shots])
+    words = [sentence(arm, shots, values, against), ranking(held), cost(majority, margin), losses(held, common)]
     return {
         **PRIMARY,
         "shots": shots,
@@ -55,13 +64,14 @@ def answer(
         "margin": margin,
         "majority": majority,
         "way_to_ceiling": way(arm, means),
-        "sentence": " ".join(filter(None, words)),
+        "ways_of_trials": shares,
+        "sentence": " ".join(filter(None, [*words, distance(arm, means, shares)])),
     }
 
 
-def _majority(table: pd.DataFrame, shots: int, arm: str | None, margin: float) -> dict[str, Any]:
+def _majority(held: pd.DataFrame, margin: float) -> dict[str, Any]:
     """The chosen arm's AUROC over the majority findings against each baseline's; empty if there are none."""
-    of = table[(table.shots == shots) & (table.arm == arm) & (table.finding == "majority") & (table.metric == "auroc")]
+    of = held[(held.finding == "majority") & (held.metric == "auroc")]
     return {
         str(row["against"]): {
             **{name: round(float(row[name]), 6) for name in ("difference", "low", "high", "detectable")},
@@ -79,11 +89,36 @@ def cost(majority: dict[str, Any], margin: float) -> str:
     members: dict[str, list[str]] = {words: [] for words in COSTS}
     for name, f in majority.items():
         words = COSTS[0] if f["non_inferior"] else COSTS[2] if f["high"] < 0 else COSTS[1]
-        members[words].append(f"{name} ({f['difference']:+.3f} [{f['low']:+.3f}, {f['high']:+.3f}])")
+        members[words].append(f"{name} ({_gain(f)})")
     clauses = [f"{words} {_listed(names)}" for words, names in members.items() if names]
     if not clauses:
         return ""
-    return f"Over the majority findings its AUROC {_listed(clauses)}, by a margin of {margin:g}."
+    return f"Over the majority findings its AUROC (margin {margin:g}) {_listed(clauses)}."
+
+
+def ranking(held: pd.DataFrame) -> str:
+    """Whether the AUROC over the minority findings tells the chosen arm from the baselines; nothing without any.
+
+    Average precision can rise where it does not. Each comparison is on its own, without Holm's correction.
+    """
+    rows: list[Any] = held[(held.finding == PRIMARY["finding"]) & (held.metric == "auroc")].to_dict("records")
+    words: dict[str, list[str]] = {"is above": [], "is below": [], "can't be told from": []}
+    for row in rows:
+        kind = "is above" if row["low"] > 0 else "is below" if row["high"] < 0 else "can't be told from"
+        words[kind].append(f"{row['against']} ({_gain(row)})")
+    clauses = [f"{kind} {_listed(names)}" for kind, names in words.items() if names]
+    return f"In AUROC over the minority findings it {_listed(clauses)}." if clauses else ""
+
+
+def losses(held: pd.DataFrame, common: Sequence[str]) -> str:
+    """The single majority findings whose interval lies below a baseline; nothing if there are none."""
+    members: dict[tuple[str, str], list[str]] = {}
+    rows: list[Any] = held[held.finding.isin(common) & (held.high < 0)].to_dict("records")
+    for row in rows:
+        figure = f"{NAMES[row['metric']]} {_gain(row)}"
+        members.setdefault((row["finding"], row["against"]), []).append(figure)
+    told = [f"{finding.replace('_', ' ')} than {other} ({', '.join(f)})" for (finding, other), f in members.items()]
+    return f"Singly, it is worse for {_listed(told)}." if told else ""
 
 
 def way(arm: str | None, means: dict[str, float]) -> float | None:
@@ -93,15 +128,25 @@ def way(arm: str | None, means: dict[str, float]) -> float | None:
     return round((means[arm] - means[FLOOR]) / (means[CEILING] - means[FLOOR]), 4)
 
 
-def distance(arm: str | None, means: dict[str, float]) -> str:
-    """The same in words; nothing if the study has no ceiling."""
+def _ways(arm: str | None, trials: pd.DataFrame) -> list[float]:
+    """The same of each trial in which there is such a way."""
+    minority = trials[trials.finding == PRIMARY["finding"]]
+    shares = [way(arm, dict(zip(of.arm, of[PRIMARY["metric"]], strict=True))) for _, of in minority.groupby("trial")]
+    return [share for share in shares if share is not None]
+
+
+def distance(arm: str | None, means: dict[str, float], shares: Sequence[float]) -> str:
+    """The same in words, with the range of the trials' ``shares``; nothing if the study has no ceiling."""
     if arm is None or not {FLOOR, CEILING} <= means.keys():
         return ""
     other = f"{CEILING} (other real images in place of the synthetic ones, {means[CEILING]:.3f})"
     share = way(arm, means)
     if share is None:
         return f"Here {other} is no better than {FLOOR}."
-    return f"It comes {100 * share:.0f} % of the way from {FLOOR} to {other}; that share has no interval."
+    return (
+        f"It comes {100 * share:.0f} % of the way from {FLOOR} to {other}; in single trials "
+        f"{100 * min(shares):.0f} to {100 * max(shares):.0f} %."
+    )
 
 
 def verdict(difference: float, p_holm: float, level: float) -> str:
@@ -127,12 +172,15 @@ def sentence(arm: str | None, shots: int, values: dict[str, Any], against: dict[
 def _clause(words: str, against: dict[str, Any]) -> str:
     unseen = words == VERDICTS[1]
     members = [
-        f"{name} ({f['difference']:+.3f} [{f['low']:+.3f}, {f['high']:+.3f}]"
-        + (f", could have seen {f['detectable']:.2f})" if unseen else ")")
+        f"{name} ({_gain(f)}" + (f", could have seen {f['detectable']:.2f})" if unseen else ")")
         for name, f in against.items()
         if f["verdict"] == words
     ]
     return f"{'shows ' if unseen else ''}{words} {_listed(members)}"
+
+
+def _gain(figures: dict[str, Any]) -> str:
+    return f"{figures['difference']:+.3f} [{figures['low']:+.3f}, {figures['high']:+.3f}]"
 
 
 def _listed(members: list[str]) -> str:

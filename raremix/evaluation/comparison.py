@@ -1,4 +1,4 @@
-"""Every arm against the baselines on the test part, and the one comparison that was fixed beforehand."""
+"""The arms against each other on the test part, and the one comparison that was fixed beforehand."""
 
 from collections.abc import Collection, Sequence
 from itertools import product
@@ -44,7 +44,7 @@ def resample_arms(scores: Scores, labels: Labels, weights: Array, groups: dict[s
 def compare_arms(
     trials: pd.DataFrame, resampled: Resampled, labels: Labels, groups: dict[str, list[int]], level: float
 ) -> pd.DataFrame:
-    """Each arm minus each baseline, per shots, family of findings and metric; all of it exploratory (``p_holm`` empty).
+    """The differences of ``pairs``, per family of findings and metric; all of it exploratory (``p_holm`` empty).
 
     Args:
         trials: ``shots,arm,trial,finding,auroc,ap``, the metrics on the images as they are.
@@ -58,7 +58,7 @@ def compare_arms(
         the smallest true difference that this comparison would have shown with 80 % probability.
     """
     point, rows = _points(trials), []
-    for shots, arm, against in against_baselines(resampled):
+    for shots, arm, against in pairs(resampled):
         for (finding, members), metric in product(groups.items(), METRICS):
             mine, theirs = (np.array(point[shots, name, finding][metric]) for name in (arm, against))
             chance = resampled[shots, arm][metric][finding] - resampled[shots, against][metric][finding]
@@ -94,10 +94,17 @@ def arm_intervals(trials: pd.DataFrame, resampled: Resampled, level: float) -> p
     return pd.DataFrame(rows, columns="shots,arm,finding,metric,value,low,high".split(","))
 
 
-def against_baselines(arms: Collection[tuple[int, str]]) -> list[tuple[int, str, str]]:
-    """Shots, arm and baseline of every comparison among ``arms``, (shots, arm)."""
+def pairs(arms: Collection[tuple[int, str]]) -> list[tuple[int, str, str]]:
+    """Shots, arm and what it is held against: each of ``arms`` (shots, arm) against the baselines.
+
+    The dreambooth arms are held against all others, after the baselines.
+    """
+    others = sorted({arm for _, arm in arms} - {*BASELINES})
     return [
-        (shots, arm, other) for shots, arm in arms for other in BASELINES if arm != other and (shots, other) in arms
+        (shots, arm, other)
+        for shots, arm in arms
+        for other in [*BASELINES, *(others if arm.startswith(CANDIDATES) else ())]
+        if arm != other and (shots, other) in arms
     ]
 
 
@@ -117,7 +124,7 @@ def choose(validation: dict[str, Any], shots: int, arms: Sequence[str]) -> tuple
 
 def mark_primary(table: pd.DataFrame, shots: int, arm: str | None) -> pd.DataFrame:
     """``table`` with Holm's p in the primary rows: ``arm`` against each baseline, minority average precision."""
-    primary = (table.shots == shots) & (table.arm == arm)
+    primary = (table.shots == shots) & (table.arm == arm) & table.against.isin(BASELINES)
     for column, value in PRIMARY.items():
         primary &= table[column] == value
     table = table.copy()

@@ -14,6 +14,7 @@ from rich.table import Table
 from raremix.evaluation.audited import audit_tables
 from raremix.evaluation.covered import coverage_table
 from raremix.evaluation.diagnosed import diagnosis_tables, estimator_table
+from raremix.evaluation.differences import curve_table, finding_table, remedy_table
 from raremix.evaluation.levered import generator_table, lever_table
 from raremix.runtime.errors import UserError
 
@@ -23,6 +24,7 @@ SHOWN = {
     ("minority", "auroc"): "AUROC, minority",
     ("macro", "auroc"): "AUROC, all",
 }
+OTHERS = ("phantom-full", "phantom-second", "phantom-arms")  # profiles that answer the root's question, too
 
 
 def print_result(metrics: Path, console: Console) -> None:
@@ -115,6 +117,11 @@ def _of_profile(profile: str, block: Callable[[Path], list[str]], metrics: Path)
     return block(path) if (path / "compare").is_dir() else []
 
 
+def _curve(profile: Path) -> list[str]:
+    """The few-shot curve: the root's shots and those of the profile whose metrics these are."""
+    return curve_table(profile.parents[2] / "metrics", profile)
+
+
 def _measured(file: str, table: Callable[[Path], list[str]], metrics: Path) -> list[str]:
     """The lines that ``table`` makes of ``file`` in docs, nothing before the script beside it has measured it."""
     path = metrics.parent / "docs" / file
@@ -123,10 +130,11 @@ def _measured(file: str, table: Callable[[Path], list[str]], metrics: Path) -> l
 
 BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     "results": results,
-    "phantom-full": partial(_of_profile, "phantom-full", results),
-    "phantom-full-answer": partial(_of_profile, "phantom-full", answer),
-    "phantom-second": partial(_of_profile, "phantom-second", results),
-    "phantom-second-answer": partial(_of_profile, "phantom-second", answer),
+    **{name: partial(_of_profile, name, results) for name in OTHERS},
+    **{f"{name}-answer": partial(_of_profile, name, answer) for name in OTHERS},
+    "phantom-full-findings": partial(_of_profile, "phantom-full", finding_table),
+    "remedies": partial(_of_profile, "phantom-arms", remedy_table),
+    "curve": partial(_of_profile, "phantom-shots", _curve),
     "audit": audit,
     "diagnosis": diagnosis,
     "estimators": partial(_measured, "estimators.csv", estimator_table),

@@ -7,7 +7,7 @@ from raremix.report.blocks import Block, Chart, Fold, Part, Section, Side, Table
 from raremix.report.cells import spread, word, words
 from raremix.report.inputs import Inputs
 from raremix.report.result import FAMILIES, coloured, ordered, readable
-from raremix.report.tables import figure, groups, in_order, plain, spoken, tabulate, values, whole
+from raremix.report.tables import figure, groups, in_order, p_value, plain, spoken, tabulate, values, whole
 
 TITLE = "Decisions and calibration"
 FIGURES = {"balanced_accuracy": "balanced accuracy", "f1": "F1", "calibration_error": "expected calibration error"}
@@ -56,10 +56,10 @@ def _tests(table: pd.DataFrame) -> list[Block]:
         "finding": spoken("finding"),
         "trial": whole("trial"),
         "difference in AUROC": figure("difference", signed=True),
-        "p (DeLong)": figure("p_delong"),
+        "p (DeLong)": p_value("p_delong"),
         "only the arm is right": whole("only_arm"),
         "only the other is": whole("only_against"),
-        "p (McNemar)": figure("p_mcnemar"),
+        "p (McNemar)": p_value("p_mcnemar"),
     }
     note = Text(
         "Whether two classifiers of one trial differ, on the images as they are; whether their arms do, the "

@@ -24,7 +24,8 @@ FIGURES = {
 NOTE = (
     "On validation; the mean over trials and their range. The rows of real training images say what two sets of real "
     "images reach: hold the others against these. KID: 0 for one population, in the features' own scale. MS-SSIM: the "
-    "higher, the less diverse."
+    "higher, the less diverse. Findings of all images together are as frequent in synthetic images as the mixes need "
+    "them, in real ones as nature has them, which counts as a difference."
 )
 COPIES = (
     "A copy is a synthetic image nearer to a training image, in relation to the next fifty, than hardly any real image "
@@ -62,13 +63,13 @@ def _measured(table: pd.DataFrame) -> Table:
     rows = []
     for finding, of_finding in groups(table, "finding"):
         for kind, of_kind in groups(of_finding, "kind"):
-            images = [number(of_kind[name].mean(), 0) for name in ("images", "real")]
+            images = [number(of_kind[name].mean(), 0) for name in ("images", "real", "kid_subset")]
             figures = [reach(of_kind[name].tolist(), digits) for name, (_, digits) in FIGURES.items()]
             rows.append([word(words(finding)), word(kind), *images, *figures])
     titles = [title for title, _ in FIGURES.values()]
     return Table(
         "Synthetic images and real training images beside those of validation",
-        ["finding", "images", "how many", "of validation", *titles],
+        ["finding", "images", "how many", "of validation", "in each of KID's subsets", *titles],
         rows,
     )
 
@@ -96,7 +97,7 @@ def _copies(inputs: Inputs) -> Part | None:
 
 def _nearest(inputs: Inputs) -> list[Picture | Text]:
     alt = "Pairs of chest radiographs: a synthetic one, and beside it the training image that is nearest to it."
-    caption = "Synthetic images nearest to training, each beside its nearest; the worst first"
+    caption = "The first trial's synthetic images nearest to training, each beside its nearest; the worst first"
     return _shown(inputs, inputs.screen / "nearest.png", caption, alt)
 
 
@@ -105,7 +106,7 @@ def _giveaways(inputs: Inputs) -> Part | None:
         "Chest radiographs in four rows: synthetic ones, the same with the places that tell them from real ones in "
         "red, real ones, and the same with the places that tell them from synthetic ones in blue."
     )
-    caption = "The most synthetic images and the most real ones, with class-activation maps below"
+    caption = "The first trial's most synthetic images and the most real ones, with class-activation maps below"
     shown = _shown(inputs, inputs.fidelity / "gap.png", caption, alt)
     return Part("What gives synthetic images away", [Text(GIVEAWAYS), *shown]) if shown else None
 

@@ -9,7 +9,7 @@ from raremix.report import charts
 from raremix.report.blocks import Block, Chart, Fold, Legend, Section, Side, Table, Text
 from raremix.report.cells import Cell, interval, number, spread, word, words
 from raremix.report.inputs import Inputs
-from raremix.report.tables import Column, figure, in_order, plain, ranged, tabulate, values, whole
+from raremix.report.tables import Column, figure, in_order, p_value, plain, ranged, tabulate, values, whole
 
 SEEN = "smallest difference that would show"
 METRICS = {"ap": "Average precision", "auroc": "AUROC"}  # these first, by these names
@@ -73,8 +73,9 @@ def differences(inputs: Inputs) -> Section:
         return Section("Differences", [Text("Not in this run: metrics/compare/comparison.csv compares no arms.")])
     found = inputs.figures("compare/answer.json")
     table = _in_order(table, [*FAMILIES, *inputs.findings], list(found.get("against", {})))
-    baselines, chosen = values(table, "against"), found.get("arm") or values(table, "arm")[-1]
-    drawn = table.rename(columns={"difference": "value"})
+    baselines = list(found.get("against") or values(table, "against"))
+    chosen = found.get("arm") or values(table, "arm")[-1]
+    drawn = table[table.against.isin(baselines)].rename(columns={"difference": "value"})
     chart = Chart(
         "Difference to each baseline, with its interval; right of the line the arm is better",
         f"Forest plot: for each finding, the difference of an arm, at first {chosen}, to the baselines "
@@ -91,7 +92,7 @@ def differences(inputs: Inputs) -> Section:
     columns = {
         **{name: plain(name) for name in ("arm", "against", "finding", "metric")},
         "difference and interval": ranged("difference", "low", "high", signed=True),
-        "p": figure("p"),
+        "p": p_value("p"),
         **_seen(table),
         "positives": whole("n_pos"),
         "negatives": whole("n_neg"),
@@ -191,7 +192,7 @@ def _cost(found: Mapping[str, Any]) -> Table:
 
 def _primary(found: Mapping[str, Any]) -> Table:
     caption = f"{found['arm']}: differences in {readable(found['metric']).lower()}, {readable(found['finding'])}"
-    chance = {"p": figure("p"), "p after Holm": figure("p_holm")}
+    chance = {"p": p_value("p"), "p after Holm": p_value("p_holm")}
     verdict = {"verdict": lambda row: word(f"{row['verdict']} {row['against']}")}
     return _against(caption, found["against"], chance, verdict)
 

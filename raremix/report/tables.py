@@ -34,6 +34,11 @@ def figure(column: str, digits: int = 3, signed: bool = False) -> Column:
     return lambda row: number(row[column], digits, signed)
 
 
+def p_value(column: str) -> Column:
+    """A p-value; one that is too small to be printed says so."""
+    return lambda row: Cell("<0.001", float(row[column])) if row[column] < 0.0005 else number(row[column])
+
+
 def whole(column: str) -> Column:
     """A count."""
     return lambda row: count(row[column])

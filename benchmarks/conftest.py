@@ -1,0 +1,37 @@
+"""Two ways of one thing, timed in turn, so that a noisy machine is as noisy for either."""
+
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+from raremix.runtime.provenance import provenance
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    """Date, commit, hardware and versions, into what ``--benchmark-json`` writes."""
+    machine_info["raremix"] = provenance(Path(__file__).parent.parent)
+
+
+@pytest.fixture
+def times_as_fast(benchmark: Any) -> Callable[..., float]:
+    """``times_as_fast(ours, other, rounds)``: the other's fastest round over our fastest, kept with the benchmark."""
+
+    def measure(ours: Callable[[], object], other: Callable[[], object], rounds: int) -> float:
+        seconds = []
+
+        def the_other() -> None:
+            began = perf_counter()
+            other()
+            seconds.append(perf_counter() - began)
+
+        the_other()
+        seconds.clear()
+        benchmark.pedantic(ours, setup=the_other, rounds=rounds, warmup_rounds=1)
+        ratio = min(seconds[-rounds:]) / benchmark.stats.stats.min
+        benchmark.extra_info["times_as_fast"] = round(ratio, 3)
+        return float(ratio)
+
+    return measure

@@ -1,0 +1,77 @@
+"""What dreambooth_mix gains on other arms, as tables for docs/study.md: by shots, by arm, and finding by finding."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+ARM, CURVE = "dreambooth_mix", ("vanilla", "oversample")
+PRIMARY = ("minority", "ap")
+FAMILIES, METRICS = ("minority", "majority", "macro"), {"ap": "AP", "auroc": "AUROC"}
+SHOWN = {PRIMARY: "AP, minority", ("minority", "auroc"): "AUROC, minority", ("majority", "auroc"): "AUROC, majority"}
+
+
+def curve_table(*profiles: Path) -> list[str]:
+    """Markdown lines from the metrics of several profiles: a row for each number of shots, fewest first.
+
+    Average precision over the minority findings, mean and SD over trials, and how far the mix is above two baselines.
+    """
+    rows = {shots: line for metrics in profiles for shots, line in _points(metrics)}
+    header = ["shots", "trials", *CURVE, ARM, *(f"above {baseline}" for baseline in CURVE)]
+    return [f"| {' | '.join(header)} |", "|---:" * len(header) + "|", *(rows[shots] for shots in sorted(rows))]
+
+
+def remedy_table(metrics: Path) -> list[str]:
+    """Markdown lines: how far the mix is above each arm that it is held against, at the shots of the primary result."""
+    gains = _of_mix(metrics)
+    rows = {other: [gains[other, *figure] for figure in SHOWN] for other, *_ in gains}
+    return _table("against", list(SHOWN.values()), rows)
+
+
+def finding_table(metrics: Path) -> list[str]:
+    """Markdown lines: how far the mix is above two baselines for each finding, at the shots of the primary result."""
+    gains = _of_mix(metrics)
+    columns = {f"{METRICS[metric]}, above {other}": (other, metric) for other in CURVE for metric in METRICS}
+    rows = {
+        finding: [gains[other, finding, metric] for other, metric in columns.values()]
+        for _, finding, _ in gains
+        if finding not in FAMILIES
+    }
+    return _table("finding", list(columns), rows)
+
+
+def _of_mix(metrics: Path) -> dict[tuple[str, str, str], str]:
+    """The mix's gains by what it is held against, finding or family of findings, and metric."""
+    shots = _read(metrics, "answer")["shots"]
+    return {key[2:]: gain for key, gain in _gains(metrics).items() if key[:2] == (shots, ARM)}
+
+
+def _table(corner: str, columns: list[str], rows: dict[str, list[str]]) -> list[str]:
+    lines = [f"| {corner} | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+    return lines + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
+
+
+def _points(metrics: Path) -> list[tuple[int, str]]:
+    gains, points = _gains(metrics), []
+    for shots, arms in _read(metrics, "summary").items():
+        family, metric = PRIMARY
+        figures = [arms[arm][family][metric] for arm in (*CURVE, ARM)]
+        spreads = (f"{figure['mean']:.3f} ± {figure['sd']:.3f}" for figure in figures)
+        above = (gains[int(shots), ARM, other, *PRIMARY] for other in CURVE)
+        points.append((int(shots), f"| {' | '.join([shots, str(figures[0]['n']), *spreads, *above])} |"))
+    return points
+
+
+def _gains(metrics: Path) -> dict[tuple[Any, ...], str]:
+    """By shots, arm, what it is held against, family of findings and metric: the difference and its interval."""
+    rows = pd.read_csv(metrics / "compare" / "comparison.csv").to_dict("records")
+    keys = ("shots", "arm", "against", "finding", "metric")
+    return {
+        tuple(row[key] for key in keys): f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        for row in rows
+    }
+
+
+def _read(metrics: Path, name: str) -> dict[str, Any]:
+    return dict(json.loads((metrics / "compare" / f"{name}.json").read_text()))
