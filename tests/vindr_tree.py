@@ -9,6 +9,9 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from raremix.data.findings import NAMES
+from raremix.data.manifest import read_manifest
+from stages.ingest import Ingest, ingest
+from stages.sections import Data
 
 CORNERS = ["x_min", "y_min", "x_max", "y_max"]
 
@@ -87,3 +90,11 @@ def write_tree(root: Path, reader: str = "rad_id") -> Path:
         boxes.to_csv(root / "annotations" / f"annotations_{part}.csv", index=False)
     write_inventory(root)
     return root
+
+
+def run(root, rule="majority", max_bad=0.0, layout="phantom"):
+    """The manifest that ingest makes of the tree at ``root``, beside it."""
+    section = Ingest(size=24, rule=rule, window="header", max_bad=max_bad, columns={}, findings={})
+    out = root.parent
+    ingest(Data(str(root), layout), section, root / "inventory.csv", out / "images", out, out / "metrics")
+    return read_manifest(out / "manifest.csv").set_index("image_id")

@@ -31,10 +31,12 @@ def decode(content: bytes, window: Window) -> tuple[Grey, dict[str, str]]:
     with disable_value_validation():
         header = dcmread(io.BytesIO(content))
         _refuse(header)
-        values = apply_modality_lut(header.pixel_array, header)
+        levels, places = _levels(header.pixel_array)
+        values = apply_modality_lut(levels, header)
         if np.ptp(values) == 0:
             raise UnreadableError("every pixel has the same value")
-        grey = _shown(values, header) if window == "header" else robust(values)
+        shown = window == "header" and _has_window(header)
+        grey = _shown(values, header)[places] if shown else robust(values[places])
         return 255 - grey if header.PhotometricInterpretation == "MONOCHROME1" else grey, facts(header)
 
 
@@ -68,19 +70,35 @@ def _refuse(header: Dataset) -> None:
         raise UnreadableError(f"a colour image ({kind}); only grey radiographs are read")
 
 
+def _levels(stored: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """All values between the least and the greatest of ``stored``, and the place of each pixel's own among them.
+
+    What is done to grey levels is done far less often than to pixels. Values of which there may be more than pixels,
+    or that are no whole numbers, are their own levels.
+    """
+    if stored.dtype.kind in "iu" and np.ptp(stored.astype(np.int64, copy=False)) < stored.size:
+        low, high = int(stored.min()), int(stored.max())
+        return np.arange(low, high + 1).astype(stored.dtype), stored.astype(np.intp) - low
+    return stored.ravel(), np.arange(stored.size).reshape(stored.shape)
+
+
+def _has_window(header: Dataset) -> bool:
+    window = (header.get(tag) is not None for tag in ("WindowCenter", "WindowWidth"))
+    return bool(header.get("VOILUTSequence")) or all(window)
+
+
 def _shown(values: NDArray[Any], header: Dataset) -> Grey:
+    """``values [n]`` through the header's window, in 0..255."""
     if header.get("VOILUTSequence"):
         values = values.astype(np.int64)
         ends: list[float] = [values.min(), values.max()]
-    elif header.get("WindowCenter") is not None and header.get("WindowWidth") is not None:
+    else:
         values = values.astype(np.float64)
         ends = [-FAR, FAR]
-    else:
-        return robust(values)
     with np.errstate(over="ignore"):  # a sigmoid window, far below its centre
         shown = apply_voi_lut(np.append(values, ends).astype(values.dtype), header)
     # pydicom returns the window in units that depend on the bits stored; the two appended values are its ends.
-    return stretch(shown[:-2].reshape(values.shape), float(shown[-2]), float(shown[-1]))
+    return stretch(shown[:-2], float(shown[-2]), float(shown[-1]))
 
 
 def _one_of(value: object, choice: tuple[str, ...]) -> str:

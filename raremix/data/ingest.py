@@ -140,7 +140,7 @@ def summary(tables: dict[str, pd.DataFrame], bad: Sequence[Bad], rule: str) -> d
 def _all(jobs: list[Job], workers: int | None) -> Iterator[tuple[dict[str, str], Fit] | str]:
     with ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_parent) as pool:
         try:
-            yield from track(pool.map(_convert, jobs, chunksize=16), "ingest", total=len(jobs))
+            yield from track(pool.map(_convert, jobs, chunksize=4), "ingest", total=len(jobs))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -1,0 +1,75 @@
+import pytest
+from finished import MIX, write
+
+from stages.result import main
+
+
+@pytest.fixture
+def profile(tmp_path, monkeypatch):
+    write(tmp_path / "metrics")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_curve_has_a_row_for_each_number_of_shots_of_both_profiles(profile):
+    header = "shots,arm,against,finding,metric,difference,low,high\n"
+    for folder, shots in ((profile, 10), (profile / "profiles" / "phantom-shots", 5)):
+        write(folder / "metrics", {"vanilla": 0.1, "oversample": 0.2, "dreambooth_mix": 0.01 * shots}, str(shots))
+        others = ("vanilla", "oversample")
+        rows = [f"{shots},dreambooth_mix,{other},minority,ap,0.0{shots},-0.01,0.2" for other in others]
+        rows.append(f"{shots},oversample,vanilla,minority,ap,0.7,0.7,0.7")
+        (folder / "metrics" / "compare" / "comparison.csv").write_text(header + "\n".join(rows) + "\n")
+    (profile / "study.md").write_text("<!-- curve -->\n<!-- /curve -->\n")
+    assert main(["--pages", "study.md"]) == 0
+    rows = (profile / "study.md").read_text().splitlines()[3:-1]
+    arms = "0.100 ± 0.010 | 0.200 ± 0.010"
+    assert rows == [
+        f"| 5 | 3 | {arms} | 0.050 ± 0.010 | +0.050 [-0.010, +0.200] | +0.050 [-0.010, +0.200] |",
+        f"| 10 | 3 | {arms} | 0.100 ± 0.010 | +0.010 [-0.010, +0.200] | +0.010 [-0.010, +0.200] |",
+    ]
+
+
+def test_the_remedies_are_what_the_mix_was_held_against(profile):
+    other = profile / "profiles" / "phantom-arms" / "metrics"
+    write(other)
+    figures = (("minority", "ap"), ("minority", "auroc"), ("majority", "auroc"))
+    rows = [
+        f"10,{arm},{against},{finding},{metric},{gain},-0.01,0.2"
+        for arm, against, gain in ((MIX, "vanilla", 0.2), (MIX, "crt", 0.1), ("crt", "vanilla", 9))
+        for finding, metric in figures
+    ]
+    header = "shots,arm,against,finding,metric,difference,low,high"
+    (other / "compare" / "comparison.csv").write_text("\n".join([header, *rows]) + "\n")
+    (profile / "study.md").write_text("<!-- remedies -->\n<!-- /remedies -->\n")
+    assert main(["--pages", "study.md"]) == 0
+    assert (profile / "study.md").read_text().splitlines()[3:-1] == [
+        "| vanilla" + " | +0.200 [-0.010, +0.200]" * 3 + " |",
+        "| crt" + " | +0.100 [-0.010, +0.200]" * 3 + " |",
+    ]
+
+
+def test_the_findings_are_told_one_by_one(profile):
+    other = profile / "profiles" / "phantom-full" / "metrics"
+    write(other)
+    rows = [
+        f"10,{MIX},{against},{finding},{metric},{gain},-0.01,0.2"
+        for against, sign in (("vanilla", 1), ("undersample", 7), ("oversample", -1))
+        for finding, of_finding in (("cardiomegaly", 0.1), ("minority", 0.9))
+        for metric, gain in (("auroc", sign * of_finding), ("ap", sign * of_finding / 2))
+    ]
+    header = "shots,arm,against,finding,metric,difference,low,high"
+    (other / "compare" / "comparison.csv").write_text("\n".join([header, *rows]) + "\n")
+    (profile / "study.md").write_text("<!-- phantom-full-findings -->\n<!-- /phantom-full-findings -->\n")
+    assert main(["--pages", "study.md"]) == 0
+    limits = "[-0.010, +0.200]"
+    assert (profile / "study.md").read_text().splitlines()[1:-1] == [
+        "| finding | AP, above vanilla | AUROC, above vanilla | AP, above oversample | AUROC, above oversample |",
+        "|---|---:|---:|---:|---:|",
+        f"| cardiomegaly | +0.050 {limits} | +0.100 {limits} | -0.050 {limits} | -0.100 {limits} |",
+    ]
+
+
+def test_there_is_no_curve_before_its_profile_has_run(profile):
+    (profile / "study.md").write_text("<!-- curve -->\nformer\n<!-- /curve -->\n")
+    assert main(["--pages", "study.md"]) == 0
+    assert (profile / "study.md").read_text() == "<!-- curve -->\n<!-- /curve -->\n"

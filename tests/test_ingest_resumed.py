@@ -1,0 +1,97 @@
+import pandas as pd
+import pytest
+from vindr_tree import picture, run, write_dicom, write_inventory, write_tree
+
+from raremix.data import ingest as room
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_tree(tmp_path / "raw")
+
+
+class Killed(BaseException):
+    """No exception that the code may catch."""
+
+
+def killed_after(count, monkeypatch):
+    """Let ``count`` images be converted, then nothing."""
+    left, convert = iter(range(count)), room._convert
+
+    def until_killed(job):
+        if next(left, None) is None:
+            raise Killed
+        return convert(job)
+
+    monkeypatch.setattr(room, "_all", lambda jobs, _: map(until_killed, jobs))
+
+
+class Counted:
+    """A function, and how often it was called."""
+
+    def __init__(self, function):
+        self.function, self.calls = function, 0
+
+    def __call__(self, *arguments):
+        self.calls += 1
+        return self.function(*arguments)
+
+
+def test_interrupted_ingest_keeps_the_images_of_the_last(tree, monkeypatch):
+    run(tree)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "track", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(tree)
+    assert len(list((tree.parent / "images").iterdir())) == 6
+
+
+def test_a_killed_ingest_goes_on_where_it_was_and_ends_with_the_same_bytes(tree, monkeypatch):
+    def written():
+        tables = [(tree.parent / f"{name}.csv").read_bytes() for name in ("manifest", "votes", "boxes", "metadata")]
+        return tables, {path.name: path.read_bytes() for path in (tree.parent / "images").iterdir()}
+
+    run(tree)
+    whole = written()
+    with monkeypatch.context() as during, pytest.raises(Killed):
+        killed_after(4, during)
+        run(tree)
+    assert written() == whole, "the last run's images stay until the new ones are complete"
+    (tree.parent / ".images.part" / "f.png").write_bytes(b"half a fi")  # killed while it was written: no note of it
+    (tree.parent / ".images.part" / "of-other-data.png").write_bytes(b"")
+    with monkeypatch.context() as again:
+        killed_after(6, again)
+        again.setattr(room.dicom, "decode", counted := Counted(room.dicom.decode))
+        run(tree)
+    assert counted.calls == 2
+    assert written() == whole
+    assert not list(tree.parent.glob(".images*"))
+
+
+def test_what_other_code_has_converted_is_done_again(tree, monkeypatch):
+    with monkeypatch.context() as during, pytest.raises(Killed):
+        killed_after(4, during)
+        run(tree)
+    with monkeypatch.context() as again:
+        killed_after(6, again)
+        again.setattr(room, "version", lambda name: "another")
+        again.setattr(room.dicom, "decode", counted := Counted(room.dicom.decode))
+        run(tree)
+    assert counted.calls == 6
+
+
+def test_what_was_converted_before_the_source_or_the_size_changed_is_done_again(tree, monkeypatch):
+    with monkeypatch.context() as during, pytest.raises(Killed):
+        killed_after(4, during)
+        run(tree)
+    write_dicom(tree / "train" / "a.dicom", picture(99))
+    write_inventory(tree)
+    interrupted = run(tree)
+    images = {path.name: path.read_bytes() for path in (tree.parent / "images").iterdir()}
+    again = run(tree)
+    assert images == {path.name: path.read_bytes() for path in (tree.parent / "images").iterdir()}
+    pd.testing.assert_frame_equal(interrupted, again)
