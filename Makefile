@@ -32,7 +32,7 @@ dependencies: .venv/ready ## write the stages' source files and templates into d
 	python .ci/dependencies.py .
 
 readme: .venv/ready ## write the committed figures into README and docs
-	python -m stages.result --pages README.md docs/study.md docs/diagnosis.md docs/statistics.md
+	python -m stages.result --pages README.md docs/study.md docs/diagnosis.md docs/statistics.md docs/benchmarks.md
 
 clean: ## remove the environment and the states of interrupted runs; DVC's cache and outputs stay
 	rm -rf .venv scratch profiles/*/scratch

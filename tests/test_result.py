@@ -136,7 +136,7 @@ def test_the_audits_are_tables_of_means_and_ranges(profile):
     assert main(["--pages", "README.md", "study.md", "--check"]) == 0
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/study.md", "docs/diagnosis.md", "docs/statistics.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/study.md", "docs/diagnosis.md", "docs/statistics.md", "docs/benchmarks.md"])
 def test_the_repository_s_pages_say_what_its_metrics_say(page):
     check_blocks(ROOT / page, ROOT / "metrics")
 
@@ -201,6 +201,25 @@ def test_a_profile_s_results_stand_in_the_roots_pages_once_it_has_run(profile, n
     assert main(["--pages", "study.md"]) == 0
     sentence = json.loads((other / "compare" / "answer.json").read_text())["sentence"]
     assert page.read_text() == f"<!-- {name}-answer -->\n{sentence}\n<!-- /{name}-answer -->\n"
+
+
+def test_the_benchmarks_block_has_the_latest_of_each_machine(profile):
+    def keep(file, day, ratio, gpu):
+        made = {"date": day, "commit": "0123456789", "hardware": {"cpu": "EPYC", "cores": 2, "gpu": gpu}}
+        measured = {"name": "test_ingest_against_it", "extra_info": {"times_as_fast": ratio}, "stats": {"min": 0.5}}
+        written = {"datetime": f"{day}T10:00:00", "machine_info": {"raremix": made}, "benchmarks": [measured]}
+        (profile / "benchmarks" / "results" / file).write_text(json.dumps(written))
+
+    (profile / "benchmarks" / "results").mkdir(parents=True)
+    keep("a.json", "2026-11-22", 1.25, None)
+    keep("b.json", "2026-11-20", 9.0, None)
+    keep("c.json", "2026-11-21", 3.0, "H200")
+    (profile / "study.md").write_text("<!-- benchmarks -->\n<!-- /benchmarks -->\n")
+    assert main(["--pages", "study.md"]) == 0
+    assert (profile / "study.md").read_text().splitlines()[3:-1] == [
+        "| ingest against it | 1.25 | 0.50 | EPYC, 2 cores | 2026-11-22 | 0123456 |",
+        "| ingest against it | 3.00 | 0.50 | H200 | 2026-11-21 | 0123456 |",
+    ]
 
 
 def test_the_estimators_block_has_a_row_a_method_and_a_column_a_share_of_edits(profile):

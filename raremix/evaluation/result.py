@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raremix.evaluation.audited import audit_tables
+from raremix.evaluation.benchmarked import benchmark_table
 from raremix.evaluation.covered import coverage_table
 from raremix.evaluation.diagnosed import diagnosis_tables, estimator_table
 from raremix.evaluation.differences import curve_table, finding_table, remedy_table
@@ -122,10 +123,10 @@ def _curve(profile: Path) -> list[str]:
     return curve_table(profile.parents[2] / "metrics", profile)
 
 
-def _measured(file: str, table: Callable[[Path], list[str]], metrics: Path) -> list[str]:
-    """The lines that ``table`` makes of ``file`` in docs, nothing before the script beside it has measured it."""
-    path = metrics.parent / "docs" / file
-    return table(path) if path.is_file() else []
+def _measured(path: str, table: Callable[[Path], list[str]], metrics: Path) -> list[str]:
+    """The lines that ``table`` makes of what scripts have measured, nothing before they have."""
+    measured = metrics.parent / path
+    return table(measured) if measured.exists() else []
 
 
 BLOCKS: dict[str, Callable[[Path], list[str]]] = {
@@ -137,10 +138,11 @@ BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     "curve": partial(_of_profile, "phantom-shots", _curve),
     "audit": audit,
     "diagnosis": diagnosis,
-    "estimators": partial(_measured, "estimators.csv", estimator_table),
-    "coverage": partial(_measured, "coverage.csv", coverage_table),
-    "levers": partial(_measured, "levers.csv", lever_table),
-    "generator-levers": partial(_measured, "generator_levers.csv", generator_table),
+    "estimators": partial(_measured, "docs/estimators.csv", estimator_table),
+    "coverage": partial(_measured, "docs/coverage.csv", coverage_table),
+    "benchmarks": partial(_measured, "benchmarks/results", benchmark_table),
+    "levers": partial(_measured, "docs/levers.csv", lever_table),
+    "generator-levers": partial(_measured, "docs/generator_levers.csv", generator_table),
 }
 
 
