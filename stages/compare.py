@@ -29,7 +29,6 @@ from raremix.evaluation.comparison import (
     arm_intervals,
     choose,
     compare_arms,
-    mark_primary,
     pairs,
     resample_arms,
     score_arms,
@@ -48,7 +47,7 @@ from raremix.runtime.seeds import generator
 from stages.cli import run
 from stages.sections import Study
 
-LEAST_RESAMPLES = 100  # fewer leave no 2.5 % quantile worth its name
+LEAST_RESAMPLES = 100  # fewer leave no covariance between trials worth its name
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,7 @@ def compare(
     natural, test = natural_and_test(rows, splits, study.trials, study.findings)
     found = find_runs(runs, study.arms, study.shots, study.trials)
     chosen = choose(json.loads(validation.read_text()), compare.shots, study.arms)
+    thresholds = _thresholds(found, study.findings)
     labels = test[study.findings].to_numpy(dtype=np.int64)
     weights = natural_weights(labels, natural[study.findings].to_numpy(dtype=np.int64))
 
@@ -116,8 +116,7 @@ def compare(
     trials = score_arms(scores, study.trials, labels, weights, groups)
     drawn = resamples(labels, test.patient_id.to_numpy(), compare.bootstrap, generator("compare", "bootstrap"))
     resampled = resample_arms(scores, labels, drawn * weights, groups)
-    table = mark_primary(compare_arms(trials, resampled, labels, groups, compare.level), compare.shots, chosen[0])
-    thresholds = _thresholds(found, study.findings)
+    table = compare_arms(trials, resampled, labels, groups, compare.level, (compare.shots, chosen[0]))
     figures = summary(trials)
 
     write_csv(trials, out / "runs.csv", "%.6g")

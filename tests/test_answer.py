@@ -97,8 +97,8 @@ def held(of):
 def test_that_only_average_precision_gains_is_said():
     rows = held({("minority", "auroc"): {"vanilla": 0.004, "undersample": 0.07, "oversample": -0.02}})
     assert ranking(rows) == (
-        "In AUROC over the minority findings it is above undersample (+0.070 [+0.060, +0.080]), is below oversample "
-        "(-0.020 [-0.030, -0.010]) and can't be told from vanilla (+0.004 [-0.006, +0.014])."
+        "Uncorrected: in AUROC over the minority findings it is above undersample (+0.070 [+0.060, +0.080]), is below "
+        "oversample (-0.020 [-0.030, -0.010]) and can't be told from vanilla (+0.004 [-0.006, +0.014])."
     )
     assert ranking(rows[:0]) == ""
 
@@ -114,8 +114,9 @@ def test_a_single_finding_that_loses_is_named_although_the_mean_does_not():
         }
     )
     assert losses(rows, ["cardiomegaly", "pleural_effusion"]) == (
-        "Singly, it is worse for cardiomegaly than vanilla (AUROC -0.020 [-0.030, -0.010], average precision -0.030 "
-        "[-0.040, -0.020]) and pleural effusion than oversample (average precision -0.040 [-0.050, -0.030])."
+        "Singly and uncorrected, it is worse for cardiomegaly than vanilla (AUROC -0.020 [-0.030, -0.010], average "
+        "precision -0.030 [-0.040, -0.020]) and pleural effusion than oversample (average precision -0.040 [-0.050, "
+        "-0.030])."
     )
     assert losses(rows, ["fibrosis"]) == ""
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,14 @@ from compared import (
     call,
     fake_predict,
     images_of_test,
+    write_validation,
 )
 from sklearn.metrics import roc_auc_score
 
 from raremix.data import images
 from raremix.evaluation.answer import answer
-from raremix.evaluation.comparison import mark_primary, pairs
+from raremix.evaluation.comparison import compare_arms, pairs
+from raremix.evaluation.statistics import holm
 from raremix.runtime.errors import UserError
 from stages import compare as module
 
@@ -67,20 +70,45 @@ def test_dreambooth_arms_stand_against_all_others_and_those_against_the_baseline
     assert pairs([(5, "dreambooth_mix"), (10, "crt")]) == [], "of one number of shots"
 
 
+def compared(arms, primary):
+    """Arms that differ by chance alone: a finding of either family, 3 trials, 40 resamples."""
+    rng, groups = np.random.default_rng(0), {"nodule": [0], "minority": [0], "majority": [1]}
+    names = list(product(arms, range(3), groups))
+    trials = pd.DataFrame(names, columns=["arm", "trial", "finding"]).assign(shots=10)
+    trials[["auroc", "ap"]] = rng.uniform(size=(len(names), 2))
+    drawn = {
+        (10, arm): {metric: {name: rng.uniform(size=(40, 3)) for name in groups} for metric in ("auroc", "ap")}
+        for arm in arms
+    }
+    return trials, compare_arms(trials, drawn, np.eye(2, dtype=np.int64)[[0, 1, 1]], groups, 0.95, primary)
+
+
 def test_arms_that_are_no_baselines_are_no_part_of_the_primary_result():
-    rows = [
-        {"shots": 10, "arm": "dreambooth_mix", "against": other, "finding": finding, "metric": metric, "p": 0.02}
-        for other in ("vanilla", "crt", "oversample")
-        for finding, metric in (("minority", "ap"), ("majority", "auroc"))
-    ]
-    frame = pd.DataFrame(rows).assign(difference=0.1, low=0.05, high=0.15, detectable=0.1)
-    marked = mark_primary(frame, 10, "dreambooth_mix")
-    assert marked[marked.p_holm.notna()].against.tolist() == ["vanilla", "oversample"]
-    assert marked.p_holm.dropna().tolist() == pytest.approx([0.04, 0.04]), "of two, not of three"
+    trials, table = compared(["vanilla", "crt", "oversample", "dreambooth_mix"], (10, "dreambooth_mix"))
+    primary = table[table.p_holm.notna()]
+    assert primary.against.tolist() == ["vanilla", "oversample"]
+    assert primary.p_holm.tolist() == pytest.approx(holm(primary.p.tolist())), "of two, not of three"
     figure = {"minority": {"ap": {"mean": 0.3, "sd": 0.01, "n": 3}}}
-    scored = pd.DataFrame([(10, "dreambooth_mix", 0, "minority", 0.3)], columns="shots arm trial finding ap".split())
-    found = answer(marked, {"10": {"dreambooth_mix": figure}}, scored, [], 10, ("dreambooth_mix", {}), 0.95, 0.01)
+    found = answer(table, {"10": {"dreambooth_mix": figure}}, trials, [], 10, ("dreambooth_mix", {}), 0.95, 0.01)
     assert list(found["against"]) == list(found["majority"]) == ["vanilla", "oversample"]
+
+
+def test_what_a_primary_comparison_could_have_seen_allows_for_holm():
+    """The first of Holm's steps asks for a p of .05 / 2 here, so less is seen than by one comparison alone."""
+    _, table = compared(["vanilla", "oversample", "dreambooth_mix"], (10, "dreambooth_mix"))
+    _, alone = compared(["vanilla", "oversample", "dreambooth_mix"], (10, None))
+    primary = table.p_holm.notna()
+    assert primary.sum() == 2
+    assert alone.p_holm.isna().all()
+    assert (table.detectable[primary] > 1.1 * alone.detectable[primary]).all()
+    pd.testing.assert_series_equal(table.detectable[~primary], alone.detectable[~primary])
+    pd.testing.assert_frame_equal(table[["low", "high", "p"]], alone[["low", "high", "p"]])
+
+
+def test_an_arm_that_validation_lacks_is_named(profile):
+    write_validation(profile, {"dreambooth_mix": 0.3})
+    with pytest.raises(UserError, match="no 'dreambooth_balanced' at 10 shots; run: dvc repro validate"):
+        call(profile)
 
 
 def test_every_row_is_a_difference_of_the_summarys_means_inside_its_interval(done):
@@ -185,6 +213,10 @@ def test_calibration_curves_hold_all_images(done):
     table = pd.read_csv(done / "out" / "calibration.csv")
     assert list(table.columns) == ["finding", "arm", "predicted", "observed", "share"]
     assert table.groupby(["finding", "arm"])["share"].sum().to_numpy() == pytest.approx(1, abs=2e-3)
+    shown = pd.read_csv(done / "out.csv").query("shots == 10 and arm == 'vanilla' and finding == 'nodule'")
+    curve = table.query("arm == 'vanilla' and finding == 'nodule'")
+    assert (curve.predicted * curve.share).sum() < shown.probability.mean(), "weighted to nature's few carriers"
+    assert curve.predicted.between(shown.probability.min(), shown.probability.max()).all()
 
 
 def test_a_threshold_needs_both_classes_on_validation(profile):
@@ -194,6 +226,7 @@ def test_a_threshold_needs_both_classes_on_validation(profile):
         table.to_csv(run / "predictions.csv", index=False)
     with pytest.raises(UserError, match="vanilla, 5 shots: validation needs images with and without 'nodule'"):
         call(profile)
+    assert not (profile / "out.csv").exists(), "and no test image has been predicted for it"
 
 
 def test_same_study_same_bytes(done, profile):

@@ -136,7 +136,9 @@ def test_the_audits_are_tables_of_means_and_ranges(profile):
     assert main(["--pages", "README.md", "study.md", "--check"]) == 0
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/study.md", "docs/diagnosis.md", "docs/statistics.md", "docs/benchmarks.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/study.md", "docs/diagnosis.md", "docs/statistics.md", "docs/benchmarks.md"]
+)
 def test_the_repository_s_pages_say_what_its_metrics_say(page):
     check_blocks(ROOT / page, ROOT / "metrics")
 

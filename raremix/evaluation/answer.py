@@ -29,7 +29,7 @@ def answer(
     singly, and how far it comes towards ``real_ceiling``.
 
     Args:
-        table: of ``mark_primary``; the rows with a ``p_holm`` are the primary comparison.
+        table: of ``compare_arms``; the rows with a ``p_holm`` are the primary comparison.
         summary: of the test part, see ``raremix.evaluation.metrics.summary``.
         trials: of ``score_arms``.
         common: the majority findings.
@@ -107,7 +107,7 @@ def ranking(held: pd.DataFrame) -> str:
         kind = "is above" if row["low"] > 0 else "is below" if row["high"] < 0 else "can't be told from"
         words[kind].append(f"{row['against']} ({_gain(row)})")
     clauses = [f"{kind} {_listed(names)}" for kind, names in words.items() if names]
-    return f"In AUROC over the minority findings it {_listed(clauses)}." if clauses else ""
+    return f"Uncorrected: in AUROC over the minority findings it {_listed(clauses)}." if clauses else ""
 
 
 def losses(held: pd.DataFrame, common: Sequence[str]) -> str:
@@ -118,7 +118,7 @@ def losses(held: pd.DataFrame, common: Sequence[str]) -> str:
         figure = f"{NAMES[row['metric']]} {_gain(row)}"
         members.setdefault((row["finding"], row["against"]), []).append(figure)
     told = [f"{finding.replace('_', ' ')} than {other} ({', '.join(f)})" for (finding, other), f in members.items()]
-    return f"Singly, it is worse for {_listed(told)}." if told else ""
+    return f"Singly and uncorrected, it is worse for {_listed(told)}." if told else ""
 
 
 def way(arm: str | None, means: dict[str, float]) -> float | None:

@@ -10,6 +10,7 @@ import pandas as pd
 from raremix.evaluation.metrics import METRICS, Array, Labels, score_table
 from raremix.evaluation.resampling import resampled_families
 from raremix.evaluation.statistics import detectable, holm, interval
+from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 
 BASELINES = ("vanilla", "undersample", "oversample")
@@ -42,9 +43,14 @@ def resample_arms(scores: Scores, labels: Labels, weights: Array, groups: dict[s
 
 
 def compare_arms(
-    trials: pd.DataFrame, resampled: Resampled, labels: Labels, groups: dict[str, list[int]], level: float
+    trials: pd.DataFrame,
+    resampled: Resampled,
+    labels: Labels,
+    groups: dict[str, list[int]],
+    level: float,
+    primary: tuple[int, str | None],
 ) -> pd.DataFrame:
-    """The differences of ``pairs``, per family of findings and metric; all of it exploratory (``p_holm`` empty).
+    """The differences of ``pairs``, per family of findings and metric; only the primary ones have a ``p_holm``.
 
     Args:
         trials: ``shots,arm,trial,finding,auroc,ap``, the metrics on the images as they are.
@@ -52,12 +58,15 @@ def compare_arms(
         labels: [images, findings], to count positives: images with at least one finding of the family.
         groups: see ``raremix.evaluation.metrics.families``.
         level: of confidence.
+        primary: shots and arm of the primary result, which stands against each baseline.
 
     Returns:
         ``shots,arm,against,finding,metric,difference,low,high,p,p_holm,n_pos,n_neg,trials,detectable``; the last is
-        the smallest true difference that this comparison would have shown with 80 % probability.
+        the smallest true difference that this comparison would have shown with 80 % probability: a primary one as the
+        first of Holm's steps, any other by itself.
     """
     point, rows = _points(trials), []
+    corrected = 1 - (1 - level) / max(1, sum((primary[0], name) in resampled for name in BASELINES))
     for shots, arm, against in pairs(resampled):
         for (finding, members), metric in product(groups.items(), METRICS):
             mine, theirs = (np.array(point[shots, name, finding][metric]) for name in (arm, against))
@@ -66,8 +75,18 @@ def compare_arms(
             row = {"shots": shots, "arm": arm, "against": against, "finding": finding, "metric": metric}
             counts = {"n_pos": n_pos, "n_neg": len(labels) - n_pos, "trials": len(mine)}
             found = interval(mine - theirs, chance, level)
-            rows.append({**row, **vars(found), "p_holm": np.nan, **counts, "detectable": detectable(found)})
-    return pd.DataFrame(rows, columns=COLUMNS)
+            held = _is_primary(row, primary)
+            seen = detectable(interval(mine - theirs, chance, corrected) if held else found)
+            rows.append({**row, **vars(found), "p_holm": found.p if held else np.nan, **counts, "detectable": seen})
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    family = table.p_holm.notna()
+    table.loc[family, "p_holm"] = holm(table.p_holm[family].tolist())
+    return table
+
+
+def _is_primary(row: dict[str, Any], primary: tuple[int, str | None]) -> bool:
+    fixed = all(row[column] == value for column, value in PRIMARY.items())
+    return fixed and (row["shots"], row["arm"]) == primary and row["against"] in BASELINES
 
 
 def arm_intervals(trials: pd.DataFrame, resampled: Resampled, level: float) -> pd.DataFrame:
@@ -112,24 +131,17 @@ def choose(validation: dict[str, Any], shots: int, arms: Sequence[str]) -> tuple
     """The dreambooth arm with the highest minority average precision on validation, and that figure of each of them.
 
     The first in the study's order if two are equal; None if the study has no such arm.
+
+    Raises:
+        UserError: validation lacks an arm.
     """
-    figures = {
-        arm: validation[str(shots)][arm][PRIMARY["finding"]][PRIMARY["metric"]]["mean"]
-        for arm in arms
-        if arm.startswith(CANDIDATES)
-    }
+    candidates = [arm for arm in arms if arm.startswith(CANDIDATES)]
+    of_shots = validation.get(str(shots), {})
+    if missing := [arm for arm in candidates if arm not in of_shots]:
+        raise UserError(f"metrics/validate/summary.json: no '{missing[0]}' at {shots} shots; run: dvc repro validate")
+    figures = {arm: of_shots[arm][PRIMARY["finding"]][PRIMARY["metric"]]["mean"] for arm in candidates}
     best = max(figures, key=lambda arm: -1.0 if figures[arm] is None else figures[arm], default=None)
     return best, figures
-
-
-def mark_primary(table: pd.DataFrame, shots: int, arm: str | None) -> pd.DataFrame:
-    """``table`` with Holm's p in the primary rows: ``arm`` against each baseline, minority average precision."""
-    primary = (table.shots == shots) & (table.arm == arm) & table.against.isin(BASELINES)
-    for column, value in PRIMARY.items():
-        primary &= table[column] == value
-    table = table.copy()
-    table.loc[primary, "p_holm"] = holm(table.p[primary].tolist())
-    return table
 
 
 def _points(trials: pd.DataFrame) -> dict[Any, dict[Any, list[float]]]:
