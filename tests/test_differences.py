@@ -21,7 +21,7 @@ def test_the_curve_has_a_row_for_each_number_of_shots_of_both_profiles(profile):
         (folder / "metrics" / "compare" / "comparison.csv").write_text(header + "\n".join(rows) + "\n")
     (profile / "study.md").write_text("<!-- curve -->\n<!-- /curve -->\n")
     assert main(["--pages", "study.md"]) == 0
-    rows = (profile / "study.md").read_text().splitlines()[3:-1]
+    rows = (profile / "study.md").read_text().splitlines()[3:-3]
     arms = "0.100 ± 0.010 | 0.200 ± 0.010"
     assert rows == [
         f"| 5 | 3 | {arms} | 0.050 ± 0.010 | +0.050 [-0.010, +0.200] | +0.050 [-0.010, +0.200] |",
@@ -42,7 +42,7 @@ def test_the_remedies_are_what_the_mix_was_held_against(profile):
     (other / "compare" / "comparison.csv").write_text("\n".join([header, *rows]) + "\n")
     (profile / "study.md").write_text("<!-- remedies -->\n<!-- /remedies -->\n")
     assert main(["--pages", "study.md"]) == 0
-    assert (profile / "study.md").read_text().splitlines()[3:-1] == [
+    assert (profile / "study.md").read_text().splitlines()[3:-3] == [
         "| vanilla" + " | +0.200 [-0.010, +0.200]" * 3 + " |",
         "| crt" + " | +0.100 [-0.010, +0.200]" * 3 + " |",
     ]
@@ -62,7 +62,7 @@ def test_the_findings_are_told_one_by_one(profile):
     (profile / "study.md").write_text("<!-- phantom-full-findings -->\n<!-- /phantom-full-findings -->\n")
     assert main(["--pages", "study.md"]) == 0
     limits = "[-0.010, +0.200]"
-    assert (profile / "study.md").read_text().splitlines()[1:-1] == [
+    assert (profile / "study.md").read_text().splitlines()[1:-3] == [
         "| finding | AP, above vanilla | AUROC, above vanilla | AP, above oversample | AUROC, above oversample |",
         "|---|---:|---:|---:|---:|",
         f"| cardiomegaly | +0.050 {limits} | +0.100 {limits} | -0.050 {limits} | -0.100 {limits} |",

@@ -9,6 +9,7 @@ from finished import write
 from rich.console import Console
 
 from raremix.evaluation.result import check_blocks, print_result, results
+from raremix.runtime.errors import UserError
 from stages.result import main
 
 ROOT = Path(__file__).parent.parent
@@ -199,10 +200,15 @@ def test_a_profile_s_results_stand_in_the_roots_pages_once_it_has_run(profile, n
     write(other, {"vanilla": 0.11, "shuffled": 0.09})
     assert main(["--pages", "study.md"]) == 0
     assert "| shuffled | 0.090 ± 0.010 |" in page.read_text()
+    made = f"(profiles/{name}, run 2026-11-22 at commit 0123456)"
+    assert made in page.read_text().splitlines()
     page.write_text(f"<!-- {name}-answer -->\n<!-- /{name}-answer -->\n")
     assert main(["--pages", "study.md"]) == 0
     sentence = json.loads((other / "compare" / "answer.json").read_text())["sentence"]
-    assert page.read_text() == f"<!-- {name}-answer -->\n{sentence}\n<!-- /{name}-answer -->\n"
+    assert page.read_text() == f"<!-- {name}-answer -->\n{sentence}\n\n{made}\n<!-- /{name}-answer -->\n"
+    (other / "provenance.json").unlink()
+    with pytest.raises(UserError, match=r"provenance.json: no such file; in the profile's folder run"):
+        check_blocks(page, profile / "metrics")
 
 
 def test_the_benchmarks_block_has_the_latest_of_each_machine(profile):

@@ -113,9 +113,19 @@ def answer(metrics: Path) -> list[str]:
 
 
 def _of_profile(profile: str, block: Callable[[Path], list[str]], metrics: Path) -> list[str]:
-    """A block of a profile whose metrics are committed beside the root's, nothing before it has run."""
+    """A block of a profile whose metrics are committed beside the root's, and when they were made; nothing before."""
     path = metrics.parent / "profiles" / profile / "metrics"
-    return block(path) if (path / "compare").is_dir() else []
+    return [*block(path), "", _made(path)] if (path / "compare").is_dir() else []
+
+
+def _made(metrics: Path) -> str:
+    file = metrics / "provenance.json"
+    if not file.is_file():
+        raise UserError(
+            f"{file}: no such file; in the profile's folder run: python -m stages.provenance metrics/provenance.json"
+        )
+    made = json.loads(file.read_text())
+    return f"(profiles/{metrics.parent.name}, run {made['date']} at commit {made['commit'][:7]})"
 
 
 def _curve(profile: Path) -> list[str]:
