@@ -114,6 +114,7 @@ def leaves(params, *above):
     ("profile", "own"),
     [
         ("phantom-second", {"phantom.seed"}),
+        ("phantom-third", {"phantom.seed", "study.trials"}),
         ("phantom-full", {"study.arms", "study.shots", "study.trials"}),
         ("phantom-arms", {"study.arms"}),
         ("phantom-shots", {"study.arms", "study.shots", "compare.shots", "truth.classifier"}),
