@@ -159,6 +159,13 @@ def test_a_mark_that_is_no_mark_is_named(tree):
         run(tree)
 
 
+@pytest.mark.parametrize("corner", ["wide", "nan", "-inf", ""])
+def test_a_box_that_is_none_is_named(tree, corner):
+    edit(tree, "annotations_train.csv", lambda t: t.assign(x_max=["30", corner, *t["x_max"][2:]]))
+    with pytest.raises(UserError, match=r"annotations_train.csv, row 3: a box's corner is no number"):
+        run(tree)
+
+
 def test_rarer_physionet_findings_are_other_lesions(tree):
     edit(tree, "image_labels_train.csv", lambda t: t.assign(**{"Rib fracture": [1] * 3 + [0] * (len(t) - 3)}))
     frame = run(tree)
