@@ -171,18 +171,24 @@ def _convert(job: Job) -> tuple[dict[str, str], Fit] | str:
     square, where = fit(grey, job.size)
     images.save(square, str(job.target))
     with replacing(job.note) as part:
-        part.write_text(json.dumps({"of": _of(job), "facts": facts, "fit": asdict(where)}))
+        part.write_text(json.dumps({"of": _of(job), "png": sha256(job.target), "facts": facts, "fit": asdict(where)}))
     return facts, where
 
 
 def _noted(job: Job) -> tuple[dict[str, str], Fit] | None:
-    """What an interrupted run found of the same image; nothing if it did not come to it."""
+    """What an interrupted run found of the same image; nothing if it did not come to it.
+
+    Its note may stand beside a picture that a later run, with other params, was killed over, or that a power failure
+    has emptied; so may the note be.
+    """
     if not (job.note.is_file() and job.target.is_file()):
         return None
-    note = json.loads(job.note.read_text())
-    if note["of"] != _of(job):
+    try:
+        note = json.loads(job.note.read_text())
+        same = note["of"] == _of(job) and note["png"] == sha256(job.target)
+        return (note["facts"], Fit(**note["fit"])) if same else None
+    except (ValueError, KeyError, TypeError):
         return None
-    return note["facts"], Fit(**note["fit"])
 
 
 def _of(job: Job) -> list[Any]:
