@@ -86,8 +86,9 @@ def zero_or_one(values: "pd.Series[str]", file: Path) -> "pd.Series[int]":
 
 
 def one_line(error: Exception) -> str:
-    """What ``error`` says, without line breaks, at most 200 characters of it."""
-    return " ".join(str(error).split())[:200]
+    """What ``error`` says, without line breaks and what can't be printed, at most 200 characters of it."""
+    words = " ".join(str(error).split())
+    return "".join(letter if letter.isprintable() else "?" for letter in words)[:200]
 
 
 def _refuse(wrong: "pd.Series[bool]", values: pd.Series, file: Path, what: str) -> None:
