@@ -1,6 +1,8 @@
 import csv
+import errno
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -224,6 +226,35 @@ def test_real_data_stay_where_they_are_and_are_listed(tmp_path):
     acquire(Data(str(tmp_path / "real"), "vindr"), TINY, STUDY, tmp_path / "raw")
     assert [row["path"] for row in rows(tmp_path / "raw" / "inventory.csv")] == ["labels.csv", "train/a.dicom"]
     assert [p.name for p in (tmp_path / "raw").iterdir()] == ["inventory.csv"]
+
+
+def test_a_folder_that_can_not_be_read_is_named_and_no_inventory_written(tmp_path, monkeypatch):
+    root = tmp_path / "real"
+    for folder in ("open", "closed"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "a.png").write_bytes(b"x")
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=rf"^{root}/closed: the folder can't be read \(Permission denied\); mend"):
+        acquire(Data(str(root), "table"), TINY, STUDY, tmp_path / "raw")
+    assert not (tmp_path / "raw" / "inventory.csv").exists()
+
+
+def test_folders_behind_links_are_passed_over_and_linked_files_listed(tmp_path):
+    root = tmp_path / "real"
+    (root / "deep" / "er").mkdir(parents=True)
+    (root / "deep" / "er" / "a.png").write_bytes(b"x")
+    (root / "b.png").symlink_to(root / "deep" / "er" / "a.png")
+    (root / "round").symlink_to(root)
+    (root / "gone.png").symlink_to(root / "nowhere.png")
+    acquire(Data(str(root), "table"), TINY, STUDY, tmp_path / "raw")
+    assert [row["path"] for row in rows(tmp_path / "raw" / "inventory.csv")] == ["b.png", "deep/er/a.png"]
 
 
 @pytest.fixture

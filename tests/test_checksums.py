@@ -1,7 +1,10 @@
 import subprocess
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from raremix.data import images
 from raremix.data.checksums import read_checksums, write_checksums
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import sha256
@@ -28,3 +31,12 @@ def test_a_line_that_is_no_checksum_is_named(tmp_path, line):
 def test_a_list_that_is_missing_is_named(tmp_path):
     with pytest.raises(UserError, match=r"images\.sha256: missing; run `dvc repro`"):
         read_checksums(tmp_path / "images.sha256")
+
+
+def test_only_a_png_is_read_even_if_another_picture_has_the_listed_bytes(tmp_path):
+    grey, file = np.arange(256, dtype=np.uint8).reshape(16, 16), str(tmp_path / "a.png")
+    images.save(grey, file)
+    assert np.array_equal(images.load([file], {file: sha256(tmp_path / "a.png")}), grey[None])
+    Image.fromarray(grey).save(file, "TIFF")
+    with pytest.raises(UserError, match=r"a\.png: can't be decoded"):
+        images.load([file], {file: sha256(tmp_path / "a.png")})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from vindr_tree import picture, write_dicom
 
 from raremix.data.dicom import decode
@@ -178,6 +179,34 @@ def test_what_would_decompress_to_gigabytes_is_refused_before_it_does(read):
         decode_picture(claiming(small, 9000, 9500))
     with pytest.raises((UnreadableError, Image.DecompressionBombError)):
         decode_picture(claiming(small, 100_000, 100_000))
+
+
+def test_a_deflated_file_is_refused_before_it_is_inflated(read, tmp_path):
+    read(picture(0))
+    header = dcmread(tmp_path / "x.dicom")
+    header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    header.save_as(tmp_path / "deflated.dicom")
+    content = (tmp_path / "deflated.dicom").read_bytes()
+    assert np.array_equal(dcmread(io.BytesIO(content)).pixel_array, picture(0)), "pydicom inflates it"
+    for file in (content, content[:-500] + b"no deflated data"):
+        with pytest.raises(UnreadableError, match=r"^a deflated file; store it in another transfer syntax$"):
+            decode(file, "header")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "BMP", "PPM", "WEBP", "ICO"])
+def test_a_picture_of_another_format_is_refused_whatever_it_is_called(kind):
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(buffer, kind)
+    with pytest.raises(UnreadableError, match=r"^no PNG or JPEG, whatever its name says"):
+        decode_picture(buffer.getvalue())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_is_read_whatever_it_is_called(kind):
+    buffer = io.BytesIO()
+    grey = np.repeat(np.arange(256, dtype=np.uint8), 16).reshape(64, 64)
+    Image.fromarray(grey).save(buffer, kind)
+    assert np.abs(decode_picture(buffer.getvalue()) - grey).max() < 10
 
 
 def test_pictures_keep_grey_levels_and_refuse_colour():

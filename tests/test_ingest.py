@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -104,6 +107,64 @@ def test_bad_images_are_set_aside_with_their_reasons(tree):
     assert not (tree.parent / "images" / "a.png").exists()
 
 
+def refusing(read, path, error):
+    """``read``, a method of paths, but for ``path``."""
+
+    def _read(self):
+        if self == path:
+            raise error
+        return read(self)
+
+    return _read
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_an_image_that_is_there_but_can_not_be_read_stops_the_run(tree, monkeypatch, number):
+    bad = tree / "train" / "b.dicom"
+    monkeypatch.setattr(Path, "read_bytes", refusing(Path.read_bytes, bad, OSError(number, os.strerror(number))))
+    with pytest.raises(UserError, match=rf"^{bad}: can't be read \({os.strerror(number)}\); mend that and run it ag"):
+        run(tree, max_bad=1.0)
+    assert not (tree.parent / "quarantine.csv").exists()
+    monkeypatch.undo()
+    monkeypatch.chdir(tree.parent)
+    assert len(run(tree)) == 6
+
+
+@pytest.fixture
+def deadly(tree, monkeypatch):
+    """Two images that end the process which decodes them; ``deadly()`` makes them harmless."""
+    contents = {(tree / "train" / f"{name}.dicom").read_bytes() for name in "bd"}
+    decode = room.dicom.decode
+
+    def die(content, window):
+        if content in contents:
+            os._exit(9)
+        return decode(content, window)
+
+    monkeypatch.setattr(room.dicom, "decode", die)
+    return contents.clear
+
+
+def test_a_worker_that_dies_is_told_with_the_images_it_was_at(tree, deadly, monkeypatch):
+    monkeypatch.setattr(room, "cores", lambda: 1)
+    with pytest.raises(UserError, match=rf"^{tree}/train/b.dicom: a process died while it converted this, out of mem"):
+        run(tree, max_bad=1.0)
+    written = (tree.parent / ".images.part" / "a.png").stat().st_mtime_ns
+    deadly()
+    assert len(run(tree)) == 6
+    assert (tree.parent / "images" / "a.png").stat().st_mtime_ns == written, "what was converted is kept"
+    assert not list(tree.parent.glob(".images*"))
+
+
+def test_too_little_memory_is_told_with_the_image(tree, monkeypatch):
+    def fill(content, window):
+        raise MemoryError
+
+    monkeypatch.setattr(room.dicom, "decode", fill)
+    with pytest.raises(UserError, match=r"train/a.dicom: too little memory to convert it; free memory or use fewer"):
+        run(tree, max_bad=1.0)
+
+
 def test_too_many_bad_images_fail_and_are_listed(tree):
     (tree / "train" / "a.dicom").write_bytes(b"not DICOM")
     write_inventory(tree)
@@ -156,6 +217,13 @@ def test_a_second_row_of_one_reader_is_named(tree):
 def test_a_mark_that_is_no_mark_is_named(tree):
     edit(tree, "image_labels_train.csv", lambda t: t.assign(Pneumothorax=["yes", *t["Pneumothorax"][1:]]))
     with pytest.raises(UserError, match=r"row 2, column 'Pneumothorax': 'yes'"):
+        run(tree)
+
+
+@pytest.mark.parametrize("corner", ["wide", "nan", "-inf", ""])
+def test_a_box_that_is_none_is_named(tree, corner):
+    edit(tree, "annotations_train.csv", lambda t: t.assign(x_max=["30", corner, *t["x_max"][2:]]))
+    with pytest.raises(UserError, match=r"annotations_train.csv, row 3: a box's corner is no number"):
         run(tree)
 
 

@@ -51,16 +51,12 @@ def test_interrupted_ingest_keeps_the_images_of_the_last(tree, monkeypatch):
 
 
 def test_a_killed_ingest_goes_on_where_it_was_and_ends_with_the_same_bytes(tree, monkeypatch):
-    def written():
-        tables = [(tree.parent / f"{name}.csv").read_bytes() for name in ("manifest", "votes", "boxes", "metadata")]
-        return tables, {path.name: path.read_bytes() for path in (tree.parent / "images").iterdir()}
-
     run(tree)
-    whole = written()
+    whole = outcome(tree)
     with monkeypatch.context() as during, pytest.raises(Killed):
         killed_after(4, during)
         run(tree)
-    assert written() == whole, "the last run's images stay until the new ones are complete"
+    assert outcome(tree) == whole, "the last run's images stay until the new ones are complete"
     (tree.parent / ".images.part" / "f.png").write_bytes(b"half a fi")  # killed while it was written: no note of it
     (tree.parent / ".images.part" / "of-other-data.png").write_bytes(b"")
     with monkeypatch.context() as again:
@@ -68,8 +64,47 @@ def test_a_killed_ingest_goes_on_where_it_was_and_ends_with_the_same_bytes(tree,
         again.setattr(room.dicom, "decode", counted := Counted(room.dicom.decode))
         run(tree)
     assert counted.calls == 2
-    assert written() == whole
+    assert outcome(tree) == whole
     assert not list(tree.parent.glob(".images*"))
+
+
+def outcome(tree):
+    """The bytes of all that ingest writes."""
+    tables = [(tree.parent / f"{name}.csv").read_bytes() for name in ("manifest", "votes", "boxes", "metadata")]
+    return tables, {path.name: path.read_bytes() for path in (tree.parent / "images").iterdir()}
+
+
+def resumed(tree, monkeypatch, change):
+    """How many images are decoded by a run that goes on where another was killed, if ``change`` came between."""
+    with monkeypatch.context() as during, pytest.raises(Killed):
+        killed_after(4, during)
+        run(tree)
+    change(tree.parent / ".images.part", tree.parent / ".images.notes")
+    with monkeypatch.context() as again:
+        killed_after(6, again)
+        again.setattr(room.dicom, "decode", counted := Counted(room.dicom.decode))
+        run(tree)
+    return counted.calls
+
+
+def test_a_picture_that_another_run_was_killed_over_is_not_taken_for_this_one_s(tree, monkeypatch):
+    run(tree)
+    whole = outcome(tree)
+
+    def other_window(pictures, notes):
+        assert (notes / "a.json").is_file()
+        (pictures / "a.png").write_bytes((pictures / "b.png").read_bytes())
+
+    assert resumed(tree, monkeypatch, other_window) == 3
+    assert outcome(tree) == whole
+
+
+@pytest.mark.parametrize("note", ["", '{"of": [', "[]", "7", '{"of": []}'])
+def test_a_note_that_can_not_be_read_is_no_note(tree, monkeypatch, note):
+    run(tree)
+    whole = outcome(tree)
+    assert resumed(tree, monkeypatch, lambda _, notes: (notes / "a.json").write_text(note)) == 3
+    assert outcome(tree) == whole
 
 
 def test_what_other_code_has_converted_is_done_again(tree, monkeypatch):

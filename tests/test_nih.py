@@ -111,6 +111,7 @@ def test_an_image_that_was_not_downloaded_is_set_aside(root):
         ("Image Index", "00000001_000.png", r"row 3: image '00000001_000.png' is there twice"),
         ("Image Index", "../../etc/pass wd.png", r"row 3: image id 'pass wd' is not of letters"),
         ("Follow-up #", "one", r"row 3, column 'Follow-up #': 'one' is no whole number"),
+        ("Follow-up #", "9" * 30, r"row 3, column 'Follow-up #': '9{30}' is no whole number"),
     ],
 )
 def test_a_row_that_is_wrong_is_named(root, column, value, message):
@@ -127,6 +128,15 @@ def test_a_path_that_climbs_out_of_the_folder_is_no_image(root):
     (root.parent / "secret.png").write_bytes((root / "images_001" / "images" / "00000001_000.png").read_bytes())
     edit(root, lambda table: table.assign(**{"Image Index": ["../secret.png", *table["Image Index"][1:]]}))
     assert [bad.path for bad in read(root).bad] == ["../secret.png"]
+
+
+@pytest.mark.parametrize("value", ["wide", "nan", "inf", ""])
+def test_a_box_that_is_none_is_named(root, value):
+    boxes = (root / "BBox_List_2017.csv").read_text()
+    (root / "BBox_List_2017.csv").write_text(boxes.replace("Infiltrate,1,", f"Infiltrate,{value},"))
+    write_inventory(root)
+    with pytest.raises(UserError, match=r"BBox_List_2017.csv, row 3: x, y, w or h is no number; correct it"):
+        read(root)
 
 
 def test_what_is_no_release_is_named(root):

@@ -137,6 +137,23 @@ def test_a_listed_image_that_is_missing_is_set_aside(table):
         run(table)
 
 
+def test_an_image_outside_of_the_data_is_not_read(table):
+    (table / "images" / "1.png").rename(table.parent / "secret.png")
+    edit(table, "manifest.csv", path=["images/0.png", "../secret.png", "images/2.png"])
+    with pytest.raises(UserError, match=r"manifest.csv, row 3: '../secret.png' leads out of data.root; give its path"):
+        run(table, max_bad=1.0)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x89PNG\r\n\xff", b"id,path\nx0,images/0.png,7\n", b'id,path\n"x0,images/0.png'], ids=repr
+)
+@pytest.mark.parametrize("name", ["manifest.csv", "boxes.csv"])
+def test_a_broken_csv_is_named(table, name, content):
+    (table / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}: not a table \(.*\); mend it and run `dvc repro -f acquire`"):
+        run(table)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -160,9 +177,23 @@ def test_params_that_do_not_fit_the_table_are_named(table, arguments, message):
         ("manifest.csv", {"id": ["x0", "../x", "x2"]}, r"manifest.csv, row 3: image id '../x'"),
         ("manifest.csv", {"Mass": ["1", "1", "?"]}, r"manifest.csv, row 4, column 'Mass': '\?'"),
         ("manifest.csv", {"path": ["images/0.png", "notes.txt", "images/2.png"]}, r"row 3: 'notes.txt' is no image"),
+        (
+            "manifest.csv",
+            {"path": ["../secret.png", "images/1.png", "images/2.png"]},
+            r"row 2: '../secret.png' leads out",
+        ),
+        (
+            "manifest.csv",
+            {"path": ["/x/secret.png", "images/1.png", "images/2.png"]},
+            r"row 2: '/x/secret.png' leads out",
+        ),
         ("manifest.csv", {"follow_up": ["0", "one", "0"]}, r"row 3, column 'follow_up': 'one'"),
+        ("manifest.csv", {"follow_up": ["0", "9" * 30, "0"]}, r"row 3, column 'follow_up': '9{30}' is no whole number"),
         ("boxes.csv", {"image_id": ["x2", "who", "x0"]}, r"boxes.csv, row 3: unknown image 'who'"),
         ("boxes.csv", {"w": ["wide", "1", "1"]}, r"boxes.csv, row 2: x, y, w or h"),
+        ("boxes.csv", {"w": ["1", "nan", "1"]}, r"boxes.csv, row 3: x, y, w or h is no number"),
+        ("boxes.csv", {"y": ["1", "-inf", "1"]}, r"boxes.csv, row 3: x, y, w or h is no number"),
+        ("boxes.csv", {"x": ["1", "1e308", "1"], "w": ["1", "1e308", "1"]}, r"boxes.csv, row 3: x, y, w or h is no"),
     ],
 )
 def test_rows_that_are_wrong_are_named(table, name, values, message):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raremix.data.cells import check_unique, finite, read_table
 from raremix.data.findings import DEVICES, FINDINGS
 from raremix.data.manifest import findings as findings_of
 from raremix.data.manifest import read_manifest
@@ -121,13 +122,26 @@ def describe(metadata: Path, corpus: Path) -> dict[str, str]:
 
 
 def corpus_ids(corpus: Path) -> list[str]:
-    """The images that the base model may learn from."""
-    return pd.read_csv(corpus, dtype=str)["image_id"].to_list()
+    """The images that the base model may learn from.
+
+    Raises:
+        UserError: ``corpus`` is missing or no such table.
+    """
+    return read_table(corpus, ["image_id"], "run `dvc repro split`")["image_id"].to_list()
 
 
 def read_metadata(path: Path) -> pd.DataFrame:
-    """``data/metadata.csv`` by image_id: view, sex and devices as text, the continuous facts as numbers."""
-    return pd.read_csv(path, dtype={"image_id": str, "view": str, "sex": str, "devices": str}).set_index("image_id")
+    """``data/metadata.csv`` by image_id: view, sex and devices as text, the continuous facts as numbers; NaN if empty.
+
+    Raises:
+        UserError: it is missing or no such table; names the row of an image that is there twice or of no number.
+    """
+    table = read_table(path, ["image_id", "view", "sex", *LEVELS, "devices"], "run `dvc repro ingest`")
+    check_unique(table["image_id"], path)
+    known = table.mask(table == "")
+    for fact in LEVELS:
+        finite(table[fact].mask(known[fact].isna(), "0"), path)
+    return known.assign(**{fact: pd.to_numeric(known[fact]) for fact in LEVELS}).set_index("image_id")
 
 
 def with_findings(described: str, findings: Iterable[str]) -> str:

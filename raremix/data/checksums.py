@@ -22,12 +22,16 @@ def read_checksums(path: Path) -> dict[str, str]:
     """The list that ``write_checksums`` wrote to ``path``.
 
     Raises:
-        UserError: it is missing, or a line is no checksum and file.
+        UserError: it is missing or no text, or a line is no checksum and file.
     """
     if not path.is_file():
         raise UserError(f"{path}: missing; run `dvc repro`")
+    try:
+        lines = path.read_text().splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: no text; run `dvc repro`") from None
     checksums = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         digest, gap, file = line.partition("  ")
         if len(digest) != 64 or not gap or not file:
             raise UserError(f"{path}, line {number}: not a SHA-256, two blanks and a file; run `dvc repro`")

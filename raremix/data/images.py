@@ -55,7 +55,7 @@ def _grey(file: str, checksums: Checksums) -> NDArray[np.uint8]:
     if hashlib.sha256(content).hexdigest() != checksums[file]:
         raise UserError(f"{file}: not the bytes that its list of checksums has; run `dvc repro` to make it again")
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             return np.asarray(image.convert("L"))
     except (UnidentifiedImageError, OSError) as error:
         raise UserError(f"{file}: can't be decoded ({error}); remove it and run `dvc repro`") from None

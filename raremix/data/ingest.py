@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from raremix.data import dicom, images, labels, manifest, pixels
+from raremix.data.cells import one_line
 from raremix.data.inventory import DICOM
 from raremix.data.pixels import Fit, UnreadableError, decode_picture, fit
 from raremix.data.records import Bad, Record
@@ -25,6 +27,7 @@ from raremix.runtime.files import replacing, sha256
 from raremix.runtime.progress import track
 
 DECODERS = (dicom, images, pixels)  # what is converted by others of these is converted again
+LESS_MEMORY = "free memory or use fewer cores, as by `taskset --cpu-list 0 dvc repro ingest`"
 METADATA = ("view", "sex", "exposure_index", "body_thickness", "source_distance", "devices")
 
 
@@ -64,6 +67,9 @@ def convert(
     ``folder`` is replaced as a whole at the end. What an interrupted run had converted is kept beside it, and not done
     again if source, size, window and code are the same. Bytes and order depend neither on ``workers`` nor on
     interruptions.
+
+    Raises:
+        UserError: an image that is there can't be read, or a worker died over one; names it and says what to do.
     """
     with _replaced(folder) as (new, notes):
         code = _code()
@@ -138,12 +144,30 @@ def summary(tables: dict[str, pd.DataFrame], bad: Sequence[Bad], rule: str) -> d
 
 
 def _all(jobs: list[Job], workers: int | None) -> Iterator[tuple[dict[str, str], Fit] | str]:
+    for job in jobs:
+        _begun(job).unlink(missing_ok=True)
     with ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_parent) as pool:
         try:
             yield from track(pool.map(_convert, jobs, chunksize=4), "ingest", total=len(jobs))
+        except BrokenProcessPool:
+            raise UserError(_died([job for job in jobs if _begun(job).is_file()])) from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _begun(job: Job) -> Path:
+    """The file that is there while a worker is busy with the image, or has died over it."""
+    return job.note.with_suffix(".begun")
+
+
+def _died(jobs: Sequence[Job]) -> str:
+    sources = ", ".join(str(job.source) for job in jobs) or "an image"
+    over = "one of these" if len(jobs) > 1 else "this"
+    return (
+        f"{sources}: a process died while it converted {over}, out of memory or by a file that crashes its decoder; "
+        f"{LESS_MEMORY}, or else get the file again or take it out of data.root; what was converted is kept"
+    )
 
 
 def _leave_interrupts_to_parent() -> None:
@@ -154,35 +178,51 @@ def _convert(job: Job) -> tuple[dict[str, str], Fit] | str:
     """The image's facts and fit, or the reason why it can't be used."""
     if done := _noted(job):
         return done
+    _begun(job).touch()
+    result = _converted(job)
+    _begun(job).unlink()
+    return result
+
+
+def _converted(job: Job) -> tuple[dict[str, str], Fit] | str:
     try:
         content = job.source.read_bytes()
+    except FileNotFoundError:
+        return "listed in inventory.csv, but missing"
+    except OSError as error:  # of the disk, the network or permissions: it says nothing of the image
+        raise UserError(f"{job.source}: can't be read ({error.strerror}); mend that and run it again") from None
+    try:
         if hashlib.sha256(content).hexdigest() != job.sha256:
             raise UnreadableError("its sha256 is not inventory.csv's; get it again, or run `dvc repro -f acquire`")
         if job.source.suffix.lower() in DICOM:
             grey, facts = dicom.decode(content, job.window)
         else:
             grey, facts = decode_picture(content), {}
-    except FileNotFoundError:
-        return "listed in inventory.csv, but missing"
+        square, where = fit(grey, job.size)
     except MemoryError:
-        raise
+        raise UserError(f"{job.source}: too little memory to convert it; {LESS_MEMORY}") from None
     except Exception as error:  # decoders raise what they like; one bad image must not end the run
         return _reason(error)
-    square, where = fit(grey, job.size)
     images.save(square, str(job.target))
     with replacing(job.note) as part:
-        part.write_text(json.dumps({"of": _of(job), "facts": facts, "fit": asdict(where)}))
+        part.write_text(json.dumps({"of": _of(job), "png": sha256(job.target), "facts": facts, "fit": asdict(where)}))
     return facts, where
 
 
 def _noted(job: Job) -> tuple[dict[str, str], Fit] | None:
-    """What an interrupted run found of the same image; nothing if it did not come to it."""
+    """What an interrupted run found of the same image; nothing if it did not come to it.
+
+    Its note may stand beside a picture that a later run, with other params, was killed over, or that a power failure
+    has emptied; so may the note be.
+    """
     if not (job.note.is_file() and job.target.is_file()):
         return None
-    note = json.loads(job.note.read_text())
-    if note["of"] != _of(job):
+    try:
+        note = json.loads(job.note.read_text())
+        same = note["of"] == _of(job) and note["png"] == sha256(job.target)
+        return (note["facts"], Fit(**note["fit"])) if same else None
+    except (ValueError, KeyError, TypeError):
         return None
-    return note["facts"], Fit(**note["fit"])
 
 
 def _of(job: Job) -> list[Any]:
@@ -204,9 +244,8 @@ def _only(targets: set[Path], folder: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnreadableError):
-        return str(error)
-    return f"can't be decoded: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    said = one_line(error)
+    return said if isinstance(error, UnreadableError) else f"can't be decoded: {type(error).__name__}: {said}"
 
 
 @contextmanager

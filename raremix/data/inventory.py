@@ -1,10 +1,12 @@
 """What lies under a data directory: every image and table with its size and hash, held against the publisher's list."""
 
 import csv
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 from raremix.runtime.cores import cores
 from raremix.runtime.errors import UserError
@@ -24,8 +26,8 @@ def write(root: Path, out: Path) -> None:
     """List the images and tables under ``root`` in ``out`` (``path,size,sha256``, sorted by path), ``out`` not itself.
 
     Raises:
-        UserError: ``root`` is missing or holds no image; a line of its ``SHA256SUMS.txt`` can't be read, if it has one,
-        or a file is not as that says.
+        UserError: ``root`` is missing or holds no image; a folder under it, or a line of its ``SHA256SUMS.txt``, if it
+        has one, can't be read; or a file is not as that says.
     """
     files, published = _files(root, out), _published(root / SUMS)
     with ThreadPoolExecutor(cores()) as pool:
@@ -43,10 +45,23 @@ def write(root: Path, out: Path) -> None:
 def _files(root: Path, out: Path) -> Sequence[Path]:
     if not root.is_dir():
         raise UserError(f"data.root: {root} is no directory; set it to where the radiographs are")
-    files = [file for file in sorted(root.rglob("*")) if _listed(file) and file.is_file()]
+    files = [file for file in sorted(_walk(root)) if _listed(file) and file.is_file()]
     if not any(file.suffix.lower() in IMAGES for file in files):
         raise UserError(f"data.root: {root} holds no image ({', '.join(IMAGES)}); set it to where the radiographs are")
     return [file for file in files if file.resolve() != out.resolve()]
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """All that is no folder under ``root``; unlike ``rglob``, passes over no folder that can't be read."""
+    for folder, _, names in os.walk(root, onerror=_stop):
+        yield from (Path(folder, name) for name in names)
+
+
+def _stop(error: OSError) -> NoReturn:
+    raise UserError(
+        f"{error.filename}: the folder can't be read ({error.strerror}); mend its permissions or its disk, or take it "
+        "out of data.root"
+    ) from None
 
 
 def _published(file: Path) -> dict[str, str]:

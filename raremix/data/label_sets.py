@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from raremix.data.cells import finite, read_table, whole
 from raremix.runtime.errors import UserError
 
 
@@ -21,9 +22,11 @@ def read_plan(path: Path, shots: int, trial: int, finding: str) -> pd.DataFrame:
     """``label_set, share, images`` of one checkpoint, from ``data/splits/plan.csv``.
 
     Raises:
-        UserError: nothing is planned for the checkpoint.
+        UserError: nothing is planned for the checkpoint, or the table can't be read; names the file.
     """
-    plan = pd.read_csv(path, dtype={"label_set": str}, keep_default_na=False)
+    plan = read_table(path, ["finding", "label_set", "share", "images", "shots", "trial"], "run `dvc repro split`")
+    numbers = {name: whole(plan[name], path) for name in ("shots", "trial", "images")}
+    plan = plan.assign(**numbers, share=finite(plan["share"], path))
     of = plan[(plan["shots"] == shots) & (plan["trial"] == trial) & (plan["finding"] == finding)]
     if of.empty:
         raise UserError(f"{path}: nothing for '{finding}', {shots} shots of trial {trial}; run `dvc repro split`")

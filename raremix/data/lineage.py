@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from raremix.data.cells import read_table
 from raremix.data.manifest import write_csv
 from raremix.runtime.errors import UserError
 
@@ -22,11 +23,9 @@ def read_lineage(folder: Path) -> pd.DataFrame:
     """What ``write_lineage`` wrote to ``folder``.
 
     Raises:
-        UserError: it is missing.
+        UserError: it is missing or no such table.
     """
-    if not (folder / FILE).is_file():
-        raise UserError(f"{folder / FILE}: missing; run `dvc repro -f dreambooth synthesize`")
-    return pd.read_csv(folder / FILE, dtype=str)
+    return read_table(folder / FILE, ["image_id", "role"], "run `dvc repro -f dreambooth synthesize`")
 
 
 def check_lineage(ancestors: Iterable[str], training: AbstractSet[str], descendant: str) -> None:

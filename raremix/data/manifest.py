@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from raremix.data.records import zero_or_one
+from raremix.data.cells import check_unique, read_table, whole, zero_or_one
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import replacing
 
@@ -49,11 +49,8 @@ def read_votes(path: Path, manifest: pd.DataFrame) -> pd.DataFrame:
     frame = _read(path, ["image_id", *found], "run `dvc repro ingest`").set_index("image_id")
     if missing := sorted(set(manifest["image_id"]) - set(frame.index)):
         raise UserError(f"{path}: no row for image '{missing[0]}'; run `dvc repro ingest`")
-    for name in found:
-        if not frame[name].str.isdecimal().all():
-            row = int((~frame[name].str.isdecimal()).to_numpy().argmax())
-            raise UserError(f"{path}, row {row + 2}, column '{name}': '{frame[name].iloc[row]}' is no whole number")
-    return frame.loc[manifest["image_id"], found].astype(int).reset_index()
+    votes = frame.assign(**{name: whole(frame[name], path) for name in found})
+    return votes.loc[manifest["image_id"], found].reset_index()
 
 
 def findings(manifest: pd.DataFrame) -> list[str]:
@@ -62,18 +59,8 @@ def findings(manifest: pd.DataFrame) -> list[str]:
 
 
 def _read(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
-    if not path.is_file():
-        raise UserError(f"{path}: missing; {remedy}")
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except ValueError as error:
-        raise UserError(f"{path}: not a table ({error}); {remedy}") from None
-    if missing := [column for column in columns if column not in frame]:
-        raise UserError(f"{path}: no column '{missing[0]}'; {remedy}")
-    doubled = frame["image_id"].duplicated() | (frame["image_id"] == "")
-    if doubled.any():
-        row = int(doubled.to_numpy().argmax())
-        raise UserError(f"{path}, row {row + 2}: image id '{frame['image_id'].iloc[row]}' is empty or there twice")
+    frame = read_table(path, columns, remedy)
+    check_unique(frame["image_id"], path)
     return frame
 
 
@@ -84,7 +71,4 @@ def _typed(frame: pd.DataFrame, path: Path, fixed: Sequence[str]) -> pd.DataFram
             raise UserError(
                 f"{path}, row {row + 2}, column 'official_part': '{part}' is not train, test, reserve or empty"
             )
-    for row, visit in enumerate(frame.get("visit", ())):
-        if not visit.isdecimal():
-            raise UserError(f"{path}, row {row + 2}, column 'visit': '{visit}' is no whole number")
-    return frame.astype({"visit": int}) if "visit" in fixed else frame
+    return frame.assign(visit=whole(frame["visit"], path)) if "visit" in fixed else frame

@@ -7,9 +7,10 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from raremix.data.cells import whole
 from raremix.data.findings import slug
 from raremix.data.inventory import IMAGES, TEST_LIST, TRAIN_LIST
-from raremix.data.records import Bad, Box, Record, Source, check_id, read_labels, read_listed
+from raremix.data.records import Bad, Box, Record, Source, check_id, corners, read_labels, read_listed
 from raremix.runtime.errors import UserError
 
 LABELS = (
@@ -40,6 +41,7 @@ def read(root: Path, inventory: Mapping[str, str], findings: Mapping[str, Sequen
         slug(label): [label] for label in LABELS
     }
     _check_findings(meant)
+    whole(table[VISIT], file)
     carried = _carried(table, file)
     paths, parts = _paths(inventory, root), _parts(root, inventory)
     boxes = _boxes(root, inventory, meant)
@@ -56,7 +58,7 @@ def read(root: Path, inventory: Mapping[str, str], findings: Mapping[str, Sequen
                 boxes=tuple(boxes.get(entry[IMAGE], ())),
                 facts={
                     "patient_id": entry[PATIENT],
-                    "visit": _whole(entry[VISIT], VISIT, file, row),
+                    "visit": entry[VISIT],
                     "view": entry[VIEW] if entry[VIEW] in ("PA", "AP") else "",
                     "sex": entry[sex] if entry[sex] in ("M", "F") else "",
                 },
@@ -141,17 +143,8 @@ def _boxes(root: Path, inventory: Mapping[str, str], meant: Mapping[str, Sequenc
         for name in names:
             slugs[name].append(finding)
     boxes: dict[str, list[Box]] = defaultdict(list)
-    for row, (image, label, *corners) in enumerate(table.iloc[:, :6].itertuples(index=False)):
-        try:
-            x, y, w, h = map(float, corners)
-        except ValueError:
-            raise UserError(f"{file}, row {row + 2}: x, y, w or h is no number; correct it") from None
+    for row, (image, label, *box) in enumerate(table.iloc[:, :6].itertuples(index=False)):
+        around = corners(box, file, row)
         for finding in slugs[BOXED.get(label, label)]:
-            boxes[image].append(Box(finding, "", (x, y, x + w, y + h)))
+            boxes[image].append(Box(finding, "", around))
     return boxes
-
-
-def _whole(text: str, column: str, file: Path, row: int) -> str:
-    if not text.isdecimal():
-        raise UserError(f"{file}, row {row + 2}, column '{column}': '{text}' is no whole number")
-    return text

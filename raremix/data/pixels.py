@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 Grey = NDArray[np.float32]
 Corners = tuple[float, float, float, float]
@@ -75,13 +75,20 @@ def robust(values: NDArray[Any]) -> Grey:
     return stretch(values, low, high) if high > low else stretch(values, values.min(), values.max())
 
 
+def _opened(content: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))
+    except UnidentifiedImageError:  # it tells an address in memory, another one in every run
+        raise UnreadableError("no PNG or JPEG, whatever its name says, or broken at its beginning") from None
+
+
 def decode_picture(content: bytes) -> Grey:
     """PNG or JPEG as grey ``[height, width]`` in 0..255; what has more than 8 bits is stretched.
 
     Raises:
-        UnreadableError: several frames, real colours, one value everywhere, or far too many pixels.
+        UnreadableError: another format, several frames, real colours, one value everywhere, or far too many pixels.
     """
-    with Image.open(io.BytesIO(content)) as image:
+    with _opened(content) as image:
         check_size(*image.size)
         if (frames := getattr(image, "n_frames", 1)) > 1:
             raise UnreadableError(f"{frames} frames; only single images are read")

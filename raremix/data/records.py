@@ -1,15 +1,16 @@
 """What a reader of some data set's layout hands to ingest, and the files it may read."""
 
-import csv
 import hashlib
 import io
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from raremix.data.cells import one_line, parse_table, read_table
 from raremix.runtime.errors import UserError
 
 
@@ -56,15 +57,18 @@ def read_inventory(path: Path) -> dict[str, str]:
     """SHA-256 by path (relative to the data's root) from an ``inventory.csv`` that acquire wrote.
 
     Raises:
-        UserError: it is missing or lacks a column.
+        UserError: it is missing, or no such table; names the row of what is no SHA-256.
     """
+    remedy = "run `dvc repro -f acquire`"
     if not path.is_file():
-        raise UserError(f"{path}: the inventory is missing; run `dvc repro acquire`")
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"path", "sha256"} <= rows[0].keys():
-        raise UserError(f"{path}: no rows or no columns 'path' and 'sha256'; run `dvc repro acquire`")
-    return {row["path"]: row["sha256"] for row in rows}
+        raise UserError(f"{path}: the inventory is missing; {remedy}")
+    listed = read_table(path, ["path", "sha256"], remedy)
+    for row, digest in enumerate(listed["sha256"]):
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise UserError(f"{path}, row {row + 2}: '{digest}' is no SHA-256; {remedy}")
+    if listed.empty:
+        raise UserError(f"{path}: no rows; {remedy}")
+    return dict(zip(listed["path"], listed["sha256"], strict=True))
 
 
 def read_labels(root: Path, name: str, inventory: Mapping[str, str]) -> pd.DataFrame:
@@ -75,13 +79,13 @@ def read_labels(root: Path, name: str, inventory: Mapping[str, str]) -> pd.DataF
     Raises:
         UserError: it is missing, changed since, or not a table.
     """
-    content, file = _content(root, name, inventory), root / name
+    content, file, remedy = _content(root, name, inventory), root / name, "mend it and run `dvc repro -f acquire`"
+    if file.suffix != ".parquet":
+        return parse_table(content, file, remedy)
     try:
-        if file.suffix == ".parquet":
-            return _as_text(pd.read_parquet(io.BytesIO(content), dtype_backend="numpy_nullable"))
-        return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{file}: not a table ({error}); mend it and run `dvc repro -f acquire`") from None
+        return _as_text(pd.read_parquet(io.BytesIO(content), dtype_backend="numpy_nullable"))
+    except Exception as error:  # Arrow raises what it likes
+        raise UserError(f"{file}: not a table ({one_line(error)}); {remedy}") from None
 
 
 def read_listed(root: Path, name: str, inventory: Mapping[str, str]) -> list[str]:
@@ -113,17 +117,19 @@ def _as_text(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype(dict.fromkeys(flags, "Int8")).astype("string").fillna("").astype(object)
 
 
-def zero_or_one(values: pd.Series, file: Path) -> "pd.Series[int]":
-    """A column of '0', '1', '0.0', '1.0' as integers.
+def corners(box: Iterable[str], file: Path, row: int) -> tuple[float, float, float, float]:
+    """The ``x_min, y_min, x_max, y_max`` of a ``box`` given as ``x, y, w, h``; ``row`` counts from 0.
 
     Raises:
-        UserError: names the file, row and column of another value.
+        UserError: one of them is no finite number; names the file and row.
     """
-    marks = values.map({"0": 0, "1": 1, "0.0": 0, "1.0": 1})
-    if marks.isna().any():
-        row = int(marks.isna().to_numpy().argmax())
-        raise UserError(f"{file}, row {row + 2}, column '{values.name}': '{values.iloc[row]}' is neither 0 nor 1")
-    return marks.astype(int)
+    try:
+        x, y, w, h = map(float, box)
+    except ValueError:
+        x = y = w = h = math.nan
+    if not all(map(math.isfinite, (x, y, x + w, y + h))):
+        raise UserError(f"{file}, row {row + 2}: x, y, w or h is no number; correct it")
+    return x, y, x + w, y + h
 
 
 def check_id(image_id: str, file: Path, row: int) -> None:

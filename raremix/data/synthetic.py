@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from raremix.data.cells import read_table
 from raremix.data.lineage import FILE, check_lineage, read_lineage
 from raremix.data.manifest import read_synthetic
 from raremix.runtime.errors import UserError
@@ -71,11 +72,9 @@ def without_copies(pool: Pool, file: Path) -> dict[str, pd.DataFrame]:
     """The ``pool`` without the copies that ``file`` of the screen stage lists, and without the images paired with them.
 
     Raises:
-        UserError: ``file`` is missing, or names an image that is not in the ``pool``.
+        UserError: ``file`` is missing or no such table, or names an image that is not in the ``pool``.
     """
-    if not file.is_file():
-        raise UserError(f"{file}: missing; run `dvc repro screen`")
-    copies = set(pd.read_csv(file, dtype=str, keep_default_na=False)["image_id"])
+    copies = set(read_table(file, ["image_id"], "run `dvc repro screen`")["image_id"])
     if strangers := sorted(copies - {image for rows in pool.values() for image in rows["image_id"]}):
         raise UserError(f"{file}: '{strangers[0]}' is no synthetic image of these checkpoints; run `dvc repro screen`")
     pairs = {_pair(image) for image in copies}

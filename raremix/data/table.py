@@ -1,14 +1,15 @@
 """A folder of images with a manifest: a row per image, 0/1 columns of findings, optional patient and boxes."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
+from raremix.data.cells import whole, zero_or_one
 from raremix.data.inventory import DICOM, PICTURES
-from raremix.data.records import Bad, Box, Record, Source, check_id, read_labels, zero_or_one
+from raremix.data.records import Bad, Box, Record, Source, check_id, corners, read_labels
 from raremix.runtime.errors import UserError
 
 TABLE, BOXES = "manifest", "boxes"  # .csv or .parquet
@@ -67,9 +68,10 @@ def _check_columns(table: pd.DataFrame, columns: Mapping[str, str], file: Path) 
     for row, path in enumerate(table[columns["file"]]):
         if not path.lower().endswith(DICOM + PICTURES):
             raise UserError(f"{file}, row {row + 2}: '{path}' is no image file ({', '.join(DICOM + PICTURES)})")
-    for row, visit in enumerate(table[columns["visit"]] if "visit" in columns else ()):
-        if not visit.isdecimal():
-            raise UserError(f"{file}, row {row + 2}, column '{columns['visit']}': '{visit}' is no whole number")
+        if path.startswith("/") or ".." in PurePosixPath(path).parts:
+            raise UserError(f"{file}, row {row + 2}: '{path}' leads out of data.root; give its path from there")
+    if "visit" in columns:
+        whole(table[columns["visit"]], file)
     for row, part in enumerate(table[columns["part"]] if "part" in columns else ()):
         if part not in ("train", "test"):
             raise UserError(f"{file}, row {row + 2}, column '{columns['part']}': '{part}' is neither train nor test")
@@ -130,13 +132,6 @@ def _boxes(
         if row["image_id"] not in images:
             raise UserError(f"{file}, row {number + 2}: unknown image '{row['image_id']}'; remove the row")
         if row["finding"] in slugs:
-            x, y, w, h = _numbers((row[c] for c in "xywh"), file, number)
-            boxes[row["image_id"]].append(Box(slugs[row["finding"]], "", (x, y, x + w, y + h)))
+            around = corners((row[c] for c in "xywh"), file, number)
+            boxes[row["image_id"]].append(Box(slugs[row["finding"]], "", around))
     return boxes
-
-
-def _numbers(values: Iterable[str], file: Path, row: int) -> list[float]:
-    try:
-        return [float(value) for value in values]
-    except ValueError:
-        raise UserError(f"{file}, row {row + 2}: x, y, w or h is no number; correct it") from None

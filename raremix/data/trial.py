@@ -1,23 +1,24 @@
 """One trial's split, as split wrote it."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from raremix.runtime.errors import UserError
+from raremix.data.cells import check_unique, read_table, whole
 
 
 def read_trial(path: Path) -> pd.DataFrame:
     """``data/splits/trial<k>.csv``: image_id, part, shot_rank (a whole number or missing).
 
     Raises:
-        UserError: there is no such trial.
+        UserError: there is no such trial, or no such table; names the file and, where it is one row, the row.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: missing; is the trial in params.yaml, study.trials? Then run `dvc repro split`")
-    kinds: Any = {"image_id": str, "part": str, "shot_rank": "Int64"}
-    return pd.read_csv(path, dtype=kinds)
+    remedy = "is the trial in params.yaml, study.trials? Then run `dvc repro split`"
+    trial = read_table(path, ["image_id", "part", "shot_rank"], remedy)
+    check_unique(trial["image_id"], path)
+    unranked = trial["shot_rank"] == ""
+    ranks = whole(trial["shot_rank"].mask(unranked, "0"), path)
+    return trial.assign(shot_rank=ranks.astype("Int64").mask(unranked))
 
 
 def trains(trial: pd.DataFrame, shots: int) -> "pd.Series[bool]":

@@ -7,10 +7,12 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from raremix.data.cells import zero_or_one
 from raremix.data.findings import FINDINGS, slug
-from raremix.data.records import Bad, Box, Record, Source, check_id, read_labels, zero_or_one
+from raremix.data.records import Bad, Box, Record, Source, check_id, read_labels
 from raremix.runtime.errors import UserError
 
 # PhysioNet lists 22 local findings; Kaggle's release counts these eight as "Other lesion", and so do we.
@@ -132,8 +134,9 @@ def _boxes(root: Path, name: str, inventory: dict[str, str], images: dict[str, s
     _check_images(table, images, file)
     drawn = table[table["finding"].notna() & (table["x_min"] != "")]
     corners = drawn[CORNERS].apply(pd.to_numeric, errors="coerce")
-    if corners.isna().any(axis=None):
-        row = corners.index[int(corners.isna().any(axis=1).to_numpy().argmax())]
+    wrong = ~np.isfinite(corners.to_numpy(float)).all(axis=1)
+    if wrong.any():
+        row = corners.index[int(wrong.argmax())]
         raise UserError(f"{file}, row {row + 2}: a box's corner is no number; correct it or leave all four empty")
     boxes = defaultdict(list)
     columns = (drawn["image_id"], drawn["finding"], drawn["reader"], corners.to_numpy())
