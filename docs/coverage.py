@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from raremix.evaluation.simulated import Design, coverage
+from raremix.runtime.files import replacing
 
 TRIALS, RATIOS = (3, 5), (0.0, 0.5, 1.0, 2.0, 3.0)
 STUDIES, DRAWS = 2000, 100  # compare draws 1,000 resamples: its limits are a little surer of their images
@@ -22,7 +23,8 @@ def main(out: Path) -> None:
     for trials, ratio in product(TRIALS, RATIOS):
         if (trials, ratio) not in measured:
             tables.append(coverage(Design(trials, ratio), STUDIES, DRAWS))
-            pd.concat(tables).to_csv(out, index=False, float_format="%.5g")
+            with replacing(out) as temporary:
+                pd.concat(tables).to_csv(temporary, index=False, float_format="%.5g")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import save_file
 
 from raremix.classifier.model import Start, build, imagenet
 from raremix.classifier.train import ClassifierTraining, Examples, train
 from raremix.data import captions, images
 from raremix.data.checksums import read_checksums
 from raremix.data.manifest import write_csv
+from raremix.runtime import weights
 from raremix.runtime.checkpoints import Checkpoint
 from stages.cli import run
 
@@ -44,8 +44,7 @@ def backbone(
         write_csv(pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses}), log / "loss.csv")
     else:
         network = (imagenet if backbone.start == "imagenet" else build)(backbone.model, words.shape[1])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, out)
+    weights.write(out, network.state_dict())
     checkpoint.clear()
 
 

@@ -14,7 +14,7 @@ from raremix.diagnosis.editing import check_start
 from raremix.runtime.errors import UserError
 from stages.attributes import table
 from stages.boundary import check_images
-from stages.cli import Stage, leave, read_params, read_section, sections
+from stages.cli import Stage, leave, read_params, read_section, sections, told
 from stages.compare import check_primary
 from stages.truth import check_classifier
 
@@ -40,13 +40,20 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
 
 
 def stages_of(pipeline: Path) -> list[Stage]:
-    """The entry points that the commands of a ``dvc.yaml`` name, in its order."""
+    """The entry points that the commands of a ``dvc.yaml`` name, in its order.
+
+    Raises:
+        UserError: there is no stage of such a name.
+    """
     names = dict.fromkeys(re.findall(r"-m stages\.(\w+)", pipeline.read_text(encoding="utf-8")))
+    for name in names:
+        if not Path(__file__).with_name(f"{name}.py").is_file():
+            raise UserError(f"{pipeline}: there is no stage '{name}'; restore the file: git checkout {pipeline}")
     return [getattr(import_module(f"stages.{name}"), name) for name in names]
 
 
 if __name__ == "__main__":
     try:
         check(read_params(PARAMS), stages_of(Path("dvc.yaml")), PARAMS)
-    except UserError as error:
-        leave(f"stages.check: {' '.join(str(error).split())}", 2)
+    except (UserError, OSError) as error:
+        leave(f"stages.check: {told(error)}", 2)

@@ -1,5 +1,6 @@
 """The command line every stage shares."""
 
+import errno
 import gc
 import inspect
 import json
@@ -26,24 +27,44 @@ def sections(stage: Stage) -> dict[str, type]:
 def run(stage: Stage, args: Sequence[str] | None = None) -> None:
     """Call ``stage`` from the command line: ``params.yaml --flag value ... [--section.key value ...]``.
 
-    A user's error is one line on stderr and exit code 2; Ctrl-C is one line and 130.
+    A user's error, a lack of memory or of room on the disk is one line on stderr and exit code 2; Ctrl-C is one line
+    and 130.
     """
     _collect_again()
     name = stage.__module__ if stage.__module__ != "__main__" else f"stages.{stage.__name__}"
     try:
         with full_disk("the disk"):
             stage(**_arguments(stage, name, list(sys.argv[1:] if args is None else args)))
-    except (UserError, ArgumentError) as error:
-        leave(f"{name}: {' '.join(str(error).split())}", 2)
-    except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
-        leave(
-            f"{name}: {error.strerror}: {error.filename or 'the disk'}; free space or mend the path, then run it again",
-            2,
-        )
     except KeyboardInterrupt:
         leave(f"{name}: stopped; run it again to go on", 130)
+    except Exception as error:
+        line = _without_memory(error, list(sections(stage))) or told(error)
+        if line is None:
+            raise
+        leave(f"{name}: {line}", 2)
+
+
+def told(error: Exception) -> str | None:
+    """The one line that tells the user of ``error``; none for what is no user's to put right."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.strerror}: {error.filename or 'the disk'}; free space or mend the path, then run it again"
+    if isinstance(error, UserError | ArgumentError | OSError):  # an OSError of a library's, with the file in its text
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
+
+
+def _without_memory(error: Exception, read: list[str]) -> str | None:
+    """The one line for a lack of memory, on the device or beside it, in a stage that reads the sections ``read``."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}  # by name: torch and joblib need not be imported
+    where = f"params.yaml, {', '.join(read)}" if read else "params.yaml"
+    if "BrokenProcessPool" in kinds:
+        return (
+            "a worker process died, most likely for lack of memory; free some, or allow fewer cores, and run it again"
+        )
+    refused = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's, on the CPU
+    if kinds & {"MemoryError", "OutOfMemoryError"} or getattr(error, "errno", None) == errno.ENOMEM or refused:
+        return f"no memory left; lower this stage's batch in {where}, or run it where there is more"
+    return None
 
 
 def _collect_again() -> None:

@@ -35,13 +35,13 @@ from raremix.evaluation.comparison import (
 )
 from raremix.evaluation.curves import curve_table, mean_precision_recall, mean_roc
 from raremix.evaluation.decisions import calibration, decided, tested
-from raremix.evaluation.files import write_json
 from raremix.evaluation.metrics import Array, Labels, families, headline, natural_weights, summary
 from raremix.evaluation.population import natural_and_test
 from raremix.evaluation.resampling import resamples
 from raremix.evaluation.runs import Run, find_runs, matrices, read_predictions
 from raremix.evaluation.thresholds import operating_points
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import write_json
 from raremix.runtime.progress import track
 from raremix.runtime.seeds import generator
 from stages.cli import run

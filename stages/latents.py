@@ -17,12 +17,12 @@ from raremix.data import captions, images
 from raremix.data.checksums import read_checksums
 from raremix.data.manifest import read_manifest, write_csv
 from raremix.diagnosis.hspace import capture, inverted, likeness, noise_for
-from raremix.evaluation.files import write_json
 from raremix.generator.base import load
 from raremix.generator.latents import roundtrip
 from raremix.generator.sample import Order, Sampling, plain
 from raremix.runtime.device import device
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import write_json
 from raremix.runtime.seeds import generator
 from stages.cli import run
 

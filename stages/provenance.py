@@ -4,22 +4,26 @@ Not a stage of the pipeline: run it in the profile's folder when its run is fini
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from raremix.runtime.files import replacing
+from raremix.runtime.errors import UserError
+from raremix.runtime.files import write_json
 from raremix.runtime.provenance import provenance
+from stages.cli import told
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Write the provenance of a run made here and now."""
+    """Write the provenance of a run made here and now; the exit code, 2 where that can't be told or written."""
     parser = argparse.ArgumentParser(prog="python -m stages.provenance", description="Tell where metrics come from.")
     parser.add_argument("out", type=Path, help="the JSON file to write")
     out: Path = parser.parse_args(args).out
-    with replacing(out) as temporary:
-        temporary.write_text(json.dumps(provenance(Path.cwd()), indent=2) + "\n")
+    try:
+        write_json(out, provenance(Path.cwd()))
+    except (UserError, OSError) as error:
+        print(f"stages.provenance: {told(error)}", file=sys.stderr)
+        return 2
     return 0
 
 

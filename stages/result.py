@@ -12,6 +12,7 @@ from rich.console import Console
 
 from raremix.evaluation.result import check_blocks, print_result, write_blocks
 from raremix.runtime.errors import UserError
+from stages.cli import told
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -28,8 +29,8 @@ def main(args: Sequence[str] | None = None) -> int:
             (check_blocks if flags.check else write_blocks)(page, flags.metrics)
         if not flags.pages:
             print_result(flags.metrics, Console())
-    except UserError as error:
-        print(f"stages.result: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        print(f"stages.result: {told(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -31,10 +31,10 @@ from raremix.diagnosis.looks import Looks
 from raremix.diagnosis.readers import load_picture, readable
 from raremix.diagnosis.stored import read_directions
 from raremix.diagnosis.traversal import traversal
-from raremix.evaluation.files import write_json
 from raremix.generator.base import load
 from raremix.runtime.device import device
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import write_json
 from stages.cli import run
 from stages.diagnosed import Editing
 from stages.latents import Latents

@@ -21,8 +21,8 @@ from raremix.data.manifest import write_csv
 from raremix.data.phantom import cohort
 from raremix.data.phantom.attributes import ATTRIBUTES
 from raremix.diagnosis.truth import Scale, effects, levels, pictures, reliability
-from raremix.evaluation.files import write_json
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import write_json
 from stages.cli import run
 from stages.sections import Study
 

@@ -10,10 +10,10 @@ import pandas as pd
 
 from raremix.data.findings import known
 from raremix.data.manifest import findings, read_manifest, write_csv
-from raremix.evaluation.files import write_json
 from raremix.evaluation.losses import loss_curves
 from raremix.evaluation.metrics import families, headline, score_table, summary
 from raremix.evaluation.runs import find_runs, matrices, read_predictions
+from raremix.runtime.files import write_json
 from stages.cli import run
 from stages.sections import Study
 

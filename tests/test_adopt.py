@@ -1,6 +1,7 @@
 """A profile that starts from what the root has made: stages of a small pipeline, through DVC."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -78,6 +79,29 @@ def test_what_the_profile_has_made_is_its_own(profile, capsys):
     assert capsys.readouterr().out.startswith("2 stages of ../.. taken over")
     assert "learn@1" in (profile / "dvc.lock").read_text()
     assert lock.partition("draw:")[2] in (profile / "dvc.lock").read_text()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.8, 0.99])
+@pytest.mark.parametrize("whose", ["../..", "."])
+def test_a_lock_that_is_not_whole_is_one_line_and_nothing_is_taken_over(profile, capsys, share, whose):
+    shutil.copy(profile.parents[1] / "dvc.lock", profile / "dvc.lock")
+    lock = profile / whose / "dvc.lock"
+    lock.write_bytes(lock.read_bytes()[: int(share * lock.stat().st_size)].rstrip())
+    before = (profile / "dvc.lock").read_bytes()
+    assert main(["../.."]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"stages.adopt: {'../../' if whose != '.' else ''}dvc.lock: no whole dvc.lock")
+    assert told.count("\n") == 1
+    assert (profile / "dvc.lock").read_bytes() == before
+    assert not (profile / "drawn.txt").exists()
+
+
+def test_a_folder_outside_of_dvc_is_one_line(profile, capsys, tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert main([str(profile.parents[1])]) == 2
+    told = capsys.readouterr().err
+    assert "not inside of a DVC repository" in told
+    assert told.count("\n") == 1
 
 
 def test_a_folder_that_has_made_nothing_is_named(profile, capsys):

@@ -1,6 +1,7 @@
 """Every value of params.yaml is held against its stage before the first one starts."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,21 @@ def test_a_misspelled_key_of_the_last_stage_stops_the_study_before_the_first(tmp
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("stages.check: params.yaml: ")
     assert "'bootstrapp'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "named"),
+    [(None, "No such file or directory: dvc.yaml"), ("cmd: python -m stages.comp", "no stage 'comp'")],
+)
+def test_a_pipeline_that_is_missing_or_cut_short_is_one_line(tmp_path, pipeline, named):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    if pipeline:
+        (tmp_path / "dvc.yaml").write_text(pipeline)
+    done = subprocess.run([sys.executable, "-m", "stages.check"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("stages.check: ")
+    assert done.stderr.count("\n") == 1
+    assert named in done.stderr
 
 
 def test_a_section_that_no_stage_reads_is_named():

@@ -4,10 +4,13 @@ import errno
 import shutil
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from raremix.runtime.errors import UserError
 from stages.cli import run, sections
@@ -43,6 +46,19 @@ run({"checkpoint": checkpoint, "weights": weights}[sys.argv[1]], sys.argv[2:])
 """
 
 
+RAISED = {
+    "device": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation"),
+    "host": MemoryError(),
+    "torch": RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    "system": OSError(errno.ENOMEM, "Cannot allocate memory"),
+    "worker": BrokenProcessPool("A process in the process pool was terminated abruptly"),
+    "joblib": TerminatedWorkerError("A worker process managed by the executor was unexpectedly terminated."),
+    "library": OSError("bread.safetensors: can't be\nread"),
+    "bug": KeyError("minutes"),
+    "shapes": RuntimeError("shapes differ"),
+}
+
+
 def bake(bake: Bake, out: Path) -> None:
     """Bake.
 
@@ -55,6 +71,8 @@ def bake(bake: Bake, out: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "bread")
     if bake.oven == "left":
         raise KeyboardInterrupt
+    if bake.oven in RAISED:
+        raise RAISED[bake.oven]
     out.write_text(f"{bake.minutes} {bake.oven}")
 
 
@@ -169,6 +187,27 @@ def test_user_errors_a_full_disk_and_ctrl_c_are_one_line(kitchen, capsys):
     assert "No space left on device: bread" in fails(capsys, 2, "--bake.oven", "full")
     assert "run it again to go on" in fails(capsys, 130, "--bake.oven", "left")
     assert not (kitchen / "bread").exists()
+
+
+@pytest.mark.parametrize("oven", ["device", "host", "torch", "system"])
+def test_a_lack_of_memory_is_one_line_that_names_stage_and_section(kitchen, capsys, oven):
+    line = fails(capsys, 2, "--bake.oven", oven)
+    assert line.startswith(f"{bake.__module__}: no memory left; lower this stage's batch in params.yaml, bake")
+
+
+@pytest.mark.parametrize("oven", ["worker", "joblib"])
+def test_a_worker_that_died_is_one_line(kitchen, capsys, oven):
+    assert "a worker process died, most likely for lack of memory" in fails(capsys, 2, "--bake.oven", oven)
+
+
+def test_what_a_library_can_not_read_is_one_line(kitchen, capsys):
+    assert fails(capsys, 2, "--bake.oven", "library").endswith(": bread.safetensors: can't be read\n")
+
+
+@pytest.mark.parametrize("oven", ["bug", "shapes"])
+def test_a_bug_of_ours_keeps_its_traceback(kitchen, oven):
+    with pytest.raises(type(RAISED[oven])):
+        run(bake, ["params.yaml", "--out", "bread", "--bake.oven", oven])
 
 
 @pytest.mark.parametrize(("stage", "named"), [("checkpoint", "state.pt"), ("weights", "the disk")])

@@ -4,31 +4,22 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from raremix.diagnosis import coarse
 from raremix.diagnosis.clip import load
 from raremix.diagnosis.eyes import Classifier, Eyes
 from raremix.diagnosis.readers import Units
 from raremix.generator.base import load as load_base
-from raremix.generator.tokens import tokenizer
 from raremix.runtime.errors import UserError
 
-WIDTHS = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 PHRASES = ["pacemaker", "purple lamp"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A CLIP model of random weights, as one would be downloaded."""
-    path, tokens = tmp_path_factory.mktemp("clip"), tokenizer(PHRASES, 16)
-    text = WIDTHS | {"vocab_size": len(tokens), "max_position_embeddings": 16, "eos_token_id": tokens.eos_token_id}
-    vision = WIDTHS | {"image_size": 32, "patch_size": 8}
-    torch.manual_seed(0)
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(path)
-    tokens.save_pretrained(path)
-    sides = {"height": 32, "width": 32}
-    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=sides).save_pretrained(path)
+    path = tmp_path_factory.mktemp("clip")
+    tiny.save_clip(path, PHRASES)
     return path
 
 

@@ -29,3 +29,12 @@ def test_metrics_tell_commit_hardware_and_versions(repository):
     (repository / "code.py").write_text("two\n")
     main(["metrics/provenance.json"])
     assert json.loads((repository / "metrics/provenance.json").read_text())["changed"] == ["code.py"]
+
+
+def test_outside_of_a_repository_it_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["provenance.json"]) == 2
+    told = capsys.readouterr().err
+    assert "no commit to name (fatal: not a git repository" in told
+    assert told.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

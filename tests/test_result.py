@@ -1,6 +1,8 @@
+import errno
 import io
 import itertools
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -115,7 +117,8 @@ def test_an_undefined_figure_is_a_dash(profile):
     assert "| vanilla | – | 0.210" in text_of(profile)  # noqa: RUF001
 
 
-def test_the_audits_are_tables_of_means_and_ranges(profile):
+def audited(profile):
+    """The audit's metrics, and a page with a block for them."""
     folder = profile / "metrics" / "audit"
     folder.mkdir()
     (folder / "judge.csv").write_text(
@@ -127,6 +130,10 @@ def test_the_audits_are_tables_of_means_and_ranges(profile):
     (folder / "probe.csv").write_text("finding,shots,trial,positives,negatives\nnodule_mass,10,0,0.9,\n")
     (folder / "attributes.csv").write_text("attribute,scope,real,sampled\nexposure_index,all,0.8,-0.25\n")
     (profile / "study.md").write_text("before\n<!-- audit -->\n<!-- /audit -->\nafter\n")
+
+
+def test_the_audits_are_tables_of_means_and_ranges(profile):
+    audited(profile)
     assert main(["--pages", "README.md", "study.md"]) == 0
     text = (profile / "study.md").read_text()
     assert text.startswith("before\n<!-- audit -->\n")
@@ -144,7 +151,8 @@ def test_the_repository_s_pages_say_what_its_metrics_say(page):
     check_blocks(ROOT / page, ROOT / "metrics")
 
 
-def test_the_diagnosis_block_ranks_what_arrived_and_says_what_was_planted(profile):
+def diagnosed(profile):
+    """The diagnosis's metrics, and a page with a block for them."""
     figures = {"spearman": 0.71, "low": 0.6, "high": 0.8, "null": 0.3, "attributes": 5, "edits": 0.4, "images": 0.75}
     none = dict.fromkeys(["spearman", "low", "high", "null"])
     summary = {
@@ -166,6 +174,10 @@ def test_the_diagnosis_block_ranks_what_arrived_and_says_what_was_planted(profil
     (profile / "metrics" / "sensitivity" / "summary.json").write_text(json.dumps(summary))
     (profile / "metrics" / "sensitivity" / "sensitivity.csv").write_text(table)
     (profile / "page.md").write_text("<!-- diagnosis -->\n<!-- /diagnosis -->\n")
+
+
+def test_the_diagnosis_block_ranks_what_arrived_and_says_what_was_planted(profile):
+    diagnosed(profile)
     assert main(["--pages", "page.md"]) == 0
     text = (profile / "page.md").read_text()
     assert "| coarse | 0 |  |  |  |  |  |  |" in text
@@ -176,6 +188,54 @@ def test_the_diagnosis_block_ranks_what_arrived_and_says_what_was_planted(profil
     assert "tube" not in text, "what did not arrive is not ranked"
     assert "| biased | 1 | 1 |" in text
     assert "| fair | 7 | 9 |" in text
+
+
+HALVES = [
+    *((audited, "study.md", f"audit/{name}.csv") for name in ("judge", "findings", "probe", "attributes")),
+    *((diagnosed, "page.md", f"sensitivity/{name}") for name in ("summary.json", "sensitivity.csv")),
+    *((lambda profile: None, "README.md", f"compare/{name}.json") for name in ("summary", "answer")),
+]
+
+
+@pytest.mark.parametrize("left", [None, 0.0, 0.6])
+@pytest.mark.parametrize(("make", "page", "name"), HALVES)
+def test_metrics_that_are_not_whole_are_one_line_and_the_page_stays(profile, capsys, make, page, name, left):
+    make(profile)
+    file, before = profile / "metrics" / name, (profile / page).read_text()
+    content = file.read_bytes()
+    file.unlink()
+    if left is not None:
+        file.write_bytes(content[: int(len(content) * left)])
+    assert main(["--pages", page]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"stages.result: metrics/{name}: ")
+    assert told.count("\n") == 1
+    assert (profile / page).read_text() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_page_that_can_not_be_written_is_one_line(profile, capsys):
+    profile.chmod(0o555)
+    try:
+        assert main(["--pages", "README.md"]) == 2
+    finally:
+        profile.chmod(0o755)
+    assert "Permission denied" in capsys.readouterr().err
+
+
+def test_a_page_that_is_half_written_stays_as_it_was(profile, monkeypatch, capsys):
+    before = (profile / "README.md").read_text()
+
+    def half(path, text, **_):
+        path.write_bytes(text[:20].encode())
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_text", half)
+        assert main(["--pages", "README.md"]) == 2
+    assert "No space left on device: README.md" in capsys.readouterr().err
+    assert (profile / "README.md").read_text() == before
+    assert sorted(path.name for path in profile.iterdir()) == ["README.md", "metrics"]
 
 
 def measured(profile, block, csv):

@@ -16,7 +16,7 @@ from raremix.runtime import checkpoints
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import arithmetic, device, seeded
 from raremix.runtime.errors import UserError
-from raremix.runtime.files import full_disk, replacing, sha256
+from raremix.runtime.files import full_disk, read_json, replacing, sha256, write_json
 from raremix.runtime.losses import Losses
 from raremix.runtime.schedule import cosine
 from raremix.runtime.seeds import generator, seed_for
@@ -70,6 +70,42 @@ def test_a_file_is_whole_or_absent(tmp_path):
     with replacing(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"
+
+
+def test_two_processes_that_write_one_file_do_not_write_into_each_other_s(tmp_path, monkeypatch):
+    path = tmp_path / "table.csv"
+    with replacing(path) as ours:
+        ours.write_text("ours")
+        with monkeypatch.context() as other:
+            other.setattr(os, "getpid", lambda: 1)
+            with replacing(path) as theirs:
+                theirs.write_text("theirs")
+        assert path.read_text() == "theirs"
+        assert ours.read_text() == "ours"
+    assert path.read_text() == "ours"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("value", [{"new": math.nan}, {"new": "x" * 100_000}])
+def test_json_that_can_not_be_written_leaves_the_old_file(tmp_path, value):
+    path = tmp_path / "summary.json"
+    write_json(path, {"old": 1})
+    with pytest.raises((ValueError, OSError)), small_disk():
+        write_json(path, value)
+    assert read_json(path, "") == {"old": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [(None, "no such file"), ("", "no whole JSON"), ('{"a": [1,', "no whole JSON"), ("[1]", "no map")]
+)
+def test_json_that_is_not_whole_is_one_line_with_what_to_do(tmp_path, text, told):
+    path = tmp_path / "summary.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=f"summary.json: {told}.*; run it again") as refused:
+        read_json(path, "run it again")
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("library", WRITERS)
@@ -154,6 +190,34 @@ def test_a_checkpoint_is_not_found_by_another_source_of_the_package_or_the_stage
         source.write_text("new")
         found.add(Checkpoint("stage").directory)
     assert len(found) == 5
+
+
+def test_a_checkpoint_is_not_found_by_other_versions_of_the_libraries_that_compute(monkeypatch):
+    versions = dict.fromkeys(checkpoints.LIBRARIES, "1")
+    monkeypatch.setattr(checkpoints, "version", versions.__getitem__)
+    found = {Checkpoint("stage").directory}
+    for name in versions:
+        versions[name] = "2"
+        found.add(Checkpoint("stage").directory)
+    assert {"torch", "torchvision", "diffusers", "transformers", "numpy"} <= set(versions)
+    assert len(found) == 1 + len(versions)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"<html>" + b, lambda b: b[9:]]
+)
+def test_a_state_that_is_damaged_is_one_line_with_what_to_do(damage):
+    checkpoint, model = Checkpoint("stage"), torch.nn.Linear(2, 2)
+    checkpoint.save(1, model=model)
+    file = checkpoint.directory / "state.pt"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(UserError) as refused:
+        checkpoint.restore(model=model)
+    assert str(refused.value).startswith(f"{file}: can't be read (")
+    assert str(refused.value).endswith("; remove it and run again")
+    assert "\n" not in str(refused.value)
+    file.unlink()
+    assert checkpoint.restore(model=model) == 0
 
 
 def test_saving_waits_for_its_time(monkeypatch):

@@ -1,6 +1,10 @@
 """The smallest real models, for tests: the classes of the study at a size that trains in a second."""
 
+from pathlib import Path
+
 import numpy as np
+import torch
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from raremix.classifier.augment import Augmentation
 from raremix.classifier.train import ClassifierTraining
@@ -9,6 +13,7 @@ from raremix.generator.autoencoder import AutoencoderTraining
 from raremix.generator.denoiser import DenoiserTraining
 from raremix.generator.dreambooth import DreamBoothTraining
 from raremix.generator.sample import Sampling
+from raremix.generator.tokens import tokenizer
 
 SIZE = 16
 SAMPLING = Sampling(3, 2.0, 2, "float32")
@@ -39,6 +44,19 @@ CLASSIFIER = ClassifierTraining(
     steps=4, batch=4, lr=1e-3, weight_decay=0.0, ema_decay=0.5, precision="float32",
     augmentation=Augmentation(VIEWS, brightness=0.1, contrast=0.1),
 )  # fmt: skip
+
+CLIP = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+def save_clip(path: Path, phrases: list[str]) -> None:
+    """A CLIP model of random weights that knows the words of ``phrases``, as one would be downloaded."""
+    tokens = tokenizer(phrases, 16)
+    text = CLIP | {"vocab_size": len(tokens), "max_position_embeddings": 16, "eos_token_id": tokens.eos_token_id}
+    vision = CLIP | {"image_size": 32, "patch_size": 8}
+    torch.manual_seed(0)
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(path)
+    tokens.save_pretrained(path)
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(path)
 
 
 def images(count: int, size: int = SIZE, seed: int = 0) -> np.ndarray:

@@ -1,13 +1,14 @@
 """The classifier: a torchvision network by name, with one logit a finding, for grey images."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Literal
 
 import torch
 import torchvision
-from safetensors.torch import load_file
 from torch import nn
 
+from raremix.runtime import weights
 from raremix.runtime.device import device, seeded
 from raremix.runtime.errors import UserError
 
@@ -34,19 +35,22 @@ def imagenet(name: str, outputs: int) -> nn.Module:
     """
     model = build(name, outputs)
     try:
-        weights = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
-    except OSError as error:
+        published = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(
+            progress=True, check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError, UnpicklingError, EOFError) as error:  # no way there, or no such weights
         raise UserError(
-            f"params.yaml, backbone.start: ImageNet weights of {name} can't be downloaded ({error})"
+            f"params.yaml, backbone.start: ImageNet weights of {name} can't be had ({weights.one_line(error)}); "
+            "empty torch.hub's cache and run it again, or start from the corpus"
         ) from None
-    _load_all_but_last(model, weights)
+    _load_all_but_last(model, published)
     return model
 
 
 def from_backbone(name: str, outputs: int, backbone: Path, *seed: object) -> nn.Module:
     """A network that starts from the file ``backbone``, its last layer drawn anew from ``seed``."""
     model = build(name, outputs)
-    _load_all_but_last(model, load_file(backbone))
+    _load_all_but_last(model, weights.read(backbone, "run `dvc repro backbone` to make it again"))
     _, last = last_layer(model)
     bound = last.in_features**-0.5
     random = seeded("last layer", *seed)
@@ -66,9 +70,9 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
     return ((images - 0.45) / 0.225).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
-def _load_all_but_last(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+def _load_all_but_last(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     prefix, _ = last_layer(model)
-    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix + ".")}
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix + ".")}
     missing, unexpected = model.load_state_dict(kept, strict=False)
     if unexpected or any(not name.startswith(prefix + ".") for name in missing):
         raise UserError("the backbone is of another network than params.yaml, classify.model; run `dvc repro backbone`")

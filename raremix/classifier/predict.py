@@ -1,6 +1,5 @@
 """A trained classifier on disk, and its predictions."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,29 +7,32 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from raremix.classifier.model import build, last_layer, normalised, on_device
+from raremix.runtime import weights
 from raremix.runtime.device import Precision, arithmetic, device
+from raremix.runtime.files import read_json, write_json
 
 BATCH = 256
+REMEDY = "run `dvc repro` to make the classifier again"
 
 
 def save_run(run: Path, model: nn.Module, name: str, findings: list[str], precision: Precision) -> None:
     """Write ``model`` and what is needed to use it into the directory ``run``."""
-    run.mkdir(parents=True, exist_ok=True)
-    weights = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-    save_file(weights, run / "model.safetensors")
-    config = {"model": name, "findings": findings, "precision": precision}
-    (run / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    weights.write(run / "model.safetensors", model.state_dict())
+    write_json(run / "config.json", {"model": name, "findings": findings, "precision": precision})
 
 
 def load_network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network that ``save_run`` wrote into ``run``, and what it wrote beside it: model, findings, precision."""
-    config = json.loads((run / "config.json").read_text())
+    """The network that ``save_run`` wrote into ``run``, and what it wrote beside it: model, findings, precision.
+
+    Raises:
+        UserError: a file of it is missing or not whole.
+    """
+    config = read_json(run / "config.json", REMEDY)
     model = build(config["model"], len(config["findings"]))
-    model.load_state_dict(load_file(run / "model.safetensors"))
+    model.load_state_dict(weights.read(run / "model.safetensors", REMEDY))
     return model, config
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 from raremix.generator.tokens import token_ids
+from raremix.runtime import weights
 from raremix.runtime.device import device
 from raremix.runtime.errors import UserError
 
@@ -40,18 +42,20 @@ def load(folder: Path) -> Clip:
     """The CLIP model in ``folder``, as Hugging Face's ``save_pretrained`` writes one.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or its weights are not whole or no safetensors.
     """
     try:
-        parts = [kind.from_pretrained(folder, local_files_only=True) for kind in (CLIPImageProcessor, CLIPTokenizer)]
-        model = CLIPModel.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
+        processor = CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
+        tokens = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        broken = weights.damaged(folder)
+        reason = f"{broken} is not whole" if broken else str(error).partition("\n")[0]
         raise UserError(
-            f"params.yaml, sensitivity.clip: {folder} holds no CLIP model with its tokenizer ({first}); give the "
+            f"params.yaml, sensitivity.clip: {folder} holds no CLIP model with its tokenizer ({reason}); give the "
             "folder of one, or null"
         ) from None
-    return Clip(model.to(device()).eval(), *parts)
+    return Clip(model.to(device()).eval(), processor, tokens)
 
 
 def _unit(features: torch.Tensor) -> torch.Tensor:

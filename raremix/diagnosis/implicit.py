@@ -16,13 +16,13 @@ import torch
 from diffusers import UNet2DConditionModel
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import silu
 
 from raremix.diagnosis.process import Course, Edit, Words, predicted
 from raremix.diagnosis.readers import LatentReader
 from raremix.diagnosis.stored import Latents
+from raremix.runtime import weights
 from raremix.runtime.device import Precision, device, seeded
 from raremix.runtime.errors import UserError
 from raremix.runtime.losses import Losses
@@ -150,22 +150,22 @@ def train(
 
 def save(file: Path, implicit: Implicit) -> None:
     """Write f to ``file``; its shape can be read off its weights."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({key: tensor.detach().cpu().contiguous() for key, tensor in implicit.state_dict().items()}, file)
+    weights.write(file, implicit.state_dict())
 
 
 def load(file: Path) -> Implicit:
     """What ``save`` wrote.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file, or it is not whole.
     """
+    remedy = "run `dvc repro implicit`"
     if not file.is_file():
-        raise UserError(f"{file}: no implicit function; run `dvc repro implicit`")
-    weights = load_file(file)
-    (steps, width), channels = weights["step.weight"].shape, len(weights["norm.weight"])
-    implicit = Implicit(channels, steps, len(weights["leave.bias"]) // channels, width)
-    implicit.load_state_dict(weights)
+        raise UserError(f"{file}: no implicit function; {remedy}")
+    learned = weights.read(file, remedy)
+    (steps, width), channels = learned["step.weight"].shape, len(learned["norm.weight"])
+    implicit = Implicit(channels, steps, len(learned["leave.bias"]) // channels, width)
+    implicit.load_state_dict(learned)
     return implicit.to(device()).eval().requires_grad_(False)
 
 

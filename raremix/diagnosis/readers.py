@@ -4,7 +4,6 @@ The two learn from different patients, in different spaces, so that one can judg
 in units: standard deviations of the attribute among the images of train.
 """
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -13,14 +12,15 @@ import pandas as pd
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import silu
 
 from raremix.classifier.model import build, normalised, on_device
 from raremix.diagnosis.attributes import ends
+from raremix.runtime import weights
 from raremix.runtime.device import Precision, arithmetic, device, seeded
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import read_json, write_json
 from raremix.runtime.losses import Losses
 from raremix.runtime.progress import track
 from raremix.runtime.schedule import cosine
@@ -28,6 +28,7 @@ from raremix.runtime.seeds import seed_for
 
 Array = NDArray[np.float64]
 BATCH = 256
+REMEDY = "run `dvc repro readers`"
 GROUPS = 8
 
 
@@ -184,31 +185,37 @@ def readable(r2: Path, units: Units, least: float) -> list[int]:
 
 def save(folder: Path, picture: PictureReader, latent: LatentReader, measured: Units, name: str) -> None:
     """Write both readers, the picture's a network of that ``name``, to ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
     for file, model in (("picture", picture), ("latent", latent)):
-        weights = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-        save_file(weights, folder / f"{file}.safetensors")
+        weights.write(folder / f"{file}.safetensors", model.state_dict())
     first = latent.convolutions[0]
     config = {"network": name, "channels": first.in_channels, "width": first.out_channels, **vars(measured)}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    write_json(folder / "config.json", config)
 
 
 def load_picture(folder: Path) -> tuple[PictureReader, Units]:
-    """The reader of pictures in ``folder``, and its units."""
+    """The reader of pictures in ``folder``, and its units.
+
+    Raises:
+        UserError: a file of it is missing or not whole.
+    """
     config, measured = _config(folder)
     reader = PictureReader(build(config["network"], len(measured.attributes)))
-    reader.load_state_dict(load_file(folder / "picture.safetensors"))
+    reader.load_state_dict(weights.read(folder / "picture.safetensors", REMEDY))
     return on_device(reader).eval(), measured  # type: ignore[return-value]
 
 
 def load_latent(folder: Path) -> tuple[LatentReader, Units]:
-    """The reader of latents in ``folder``, and its units."""
+    """The reader of latents in ``folder``, and its units.
+
+    Raises:
+        UserError: a file of it is missing or not whole.
+    """
     config, measured = _config(folder)
     reader = LatentReader(config["channels"], config["width"], len(measured.attributes))
-    reader.load_state_dict(load_file(folder / "latent.safetensors"))
+    reader.load_state_dict(weights.read(folder / "latent.safetensors", REMEDY))
     return on_device(reader).eval(), measured  # type: ignore[return-value]
 
 
 def _config(folder: Path) -> tuple[dict, Units]:
-    config = json.loads((folder / "config.json").read_text())
+    config = read_json(folder / "config.json", REMEDY)
     return config, Units(*(config[field.name] for field in fields(Units)))

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from raremix.evaluation.files import read_table
+
 KEPT = {"real": ("real", 3), "reconstructed": ("reconstructed", 3), "psnr": ("PSNR, dB", 1), "ssim": ("SSIM", 3)}
 DRAWN = ["drawn", "share of real", "others' pairs", "probe, with", "probe, without"]
 
@@ -11,9 +13,9 @@ DRAWN = ["drawn", "share of real", "others' pairs", "probe, with", "probe, witho
 def audit_tables(audit: Path) -> list[str]:
     """Markdown lines from ``audit``, the audit stage's metrics: a row a finding, then a row an attribute."""
     kept = _kept(audit / "judge.csv")
-    drawn = pd.read_csv(audit / "findings.csv").groupby("finding", sort=False)
+    drawn = read_table(audit / "findings.csv").groupby("finding", sort=False)
     probe = (
-        pd.read_csv(audit / "probe.csv")
+        read_table(audit / "probe.csv")
         .groupby("finding", sort=False)[["positives", "negatives"]]
         .mean()
         .to_dict("index")
@@ -41,14 +43,14 @@ def audit_tables(audit: Path) -> list[str]:
     if "all" in kept:
         lines.append(f"| {' | '.join(['all', *kept['all'], *[''] * len(DRAWN)])} |")
     lines += ["", *_header(["attribute", "scope", "R2, real images", "R2, samples"])]
-    for row in pd.read_csv(audit / "attributes.csv").itertuples():
+    for row in read_table(audit / "attributes.csv").itertuples():
         lines.append(f"| {row.attribute} | {row.scope} | {row.real:.2f} | {row.sampled:.2f} |")
     return lines
 
 
 def _kept(judge: Path) -> dict[str, list[str]]:
     """By finding, the cells of what the autoencoder keeps; empty where an older run lacks a figure."""
-    table = pd.read_csv(judge).set_index("finding").reindex(columns=list(KEPT))
+    table = read_table(judge).set_index("finding").reindex(columns=list(KEPT))
     return {
         str(finding): [_cell(row[name], digits) for name, (_, digits) in KEPT.items()]
         for finding, row in table.iterrows()

@@ -1,8 +1,9 @@
 """What the benchmarks measured, as a table for docs/benchmarks.md."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from raremix.runtime.files import read_json
 
 HEADER = ("benchmark", "times as fast", "seconds", "hardware", "date", "commit")
 
@@ -14,7 +15,7 @@ def benchmark_table(folder: Path) -> list[str]:
     """
     latest: dict[tuple[str, str], tuple[str, list[str]]] = {}
     for file in sorted(folder.glob("*.json")):
-        written = json.loads(file.read_text())
+        written = read_json(file, "restore it, or remove it and measure again")
         hardware = _hardware(written["machine_info"]["raremix"]["hardware"])
         for measured in written["benchmarks"]:
             key, when = (measured["name"].removeprefix("test_"), hardware), written["datetime"]

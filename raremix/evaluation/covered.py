@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from raremix.evaluation.files import read_table
+
 SHARES = ("coverage", "false_alarms", "family")
 METRIC = {"auroc": "AUROC", "ap": "AP"}
 
@@ -20,7 +22,7 @@ def coverage_table(file: Path) -> list[str]:
         "of any of three, after Holm",
     ]
     lines = [f"| {' | '.join(header)} |", "|---:|---:|---|---:|---:|---:|---:|"]
-    for _, cell in pd.read_csv(file).groupby(["trials", "ratio"]):
+    for _, cell in read_table(file).groupby(["trials", "ratio"]):
         for metric, name in METRIC.items():
             rows = cell[cell.metric == metric].set_index("findings")
             design = [f"{rows.trials.iloc[0]}", f"{rows.ratio.iloc[0]:g}", name, f"{rows.studies.iloc[0]}"]

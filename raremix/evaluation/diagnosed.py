@@ -1,24 +1,26 @@
 """The diagnosis for readers: how far its estimates can be believed, and what the classifier reacts to most."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from raremix.evaluation.files import REMEDY, read_table
+from raremix.runtime.files import read_json
 
 SHOWN = 8  # attributes
 
 
 def diagnosis_tables(metrics: Path) -> list[str]:
     """The lines of the diagnosis block: a table of the methods, one of the strongest effects, and the planted bias."""
-    summary = json.loads((metrics / "sensitivity" / "summary.json").read_text())
-    table = pd.read_csv(metrics / "sensitivity" / "sensitivity.csv")
+    summary = read_json(metrics / "sensitivity" / "summary.json", REMEDY)
+    table = read_table(metrics / "sensitivity" / "sensitivity.csv")
     return [*_methods(summary), "", *_strongest(table, summary["classifier"]), "", *_planted(summary["planted"])]
 
 
 def estimator_table(file: Path) -> list[str]:
     """The lines of docs/estimators.csv: mean rank correlation by method, demand on the readers, and share of edits."""
-    found, key = pd.read_csv(file), ["method", "readable", "attributes", "classifiers"]
+    found, key = read_table(file), ["method", "readable", "attributes", "classifiers"]
     wide = found.pivot(index=key, columns="share_of_edits", values="spearman")
     shares = [f"edits count {share:.0%}" for share in wide]
     return [

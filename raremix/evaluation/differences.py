@@ -1,10 +1,10 @@
 """What dreambooth_mix gains on other arms, as tables for docs/study.md: by shots, by arm, and finding by finding."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from raremix.evaluation.files import REMEDY, read_table
+from raremix.runtime.files import read_json
 
 ARM, CURVE = "dreambooth_mix", ("vanilla", "oversample")
 PRIMARY = ("minority", "ap")
@@ -65,7 +65,7 @@ def _points(metrics: Path) -> list[tuple[int, str]]:
 
 def _gains(metrics: Path) -> dict[tuple[Any, ...], str]:
     """By shots, arm, what it is held against, family of findings and metric: the difference and its interval."""
-    rows = pd.read_csv(metrics / "compare" / "comparison.csv").to_dict("records")
+    rows = read_table(metrics / "compare" / "comparison.csv").to_dict("records")
     keys = ("shots", "arm", "against", "finding", "metric")
     return {
         tuple(row[key] for key in keys): f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
@@ -74,4 +74,4 @@ def _gains(metrics: Path) -> dict[tuple[Any, ...], str]:
 
 
 def _read(metrics: Path, name: str) -> dict[str, Any]:
-    return dict(json.loads((metrics / "compare" / f"{name}.json").read_text()))
+    return read_json(metrics / "compare" / f"{name}.json", REMEDY)

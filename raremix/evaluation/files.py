@@ -1,10 +1,26 @@
-"""The metrics' JSON files: stable bytes, readable diffs."""
+"""The metrics' tables, read for a page: a run that was interrupted may have left them half written."""
 
-import json
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raremix.runtime.errors import UserError
+
+REMEDY = "restore it or make it again: dvc repro"
 
 
-def write_json(path: Path, value: object) -> None:
-    """Indented JSON with a newline at its end; NaN is refused."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+def read_table(path: Path, **options: Any) -> pd.DataFrame:
+    """The CSV file ``path``, by pandas' ``options``.
+
+    Raises:
+        UserError: there is none, or its last row has no end.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; {REMEDY}")
+    if not path.read_bytes().endswith(b"\n"):
+        raise UserError(f"{path}: ends within a row; {REMEDY}")
+    try:
+        return pd.read_csv(path, **options)
+    except ValueError as error:
+        raise UserError(f"{path}: no table ({' '.join(str(error).split())}); {REMEDY}") from None

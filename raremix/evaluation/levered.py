@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from raremix.evaluation.files import read_table
+
 JUDGED = {
     "auroc": "AUROC",
     "pairs_won": "pairs won",
@@ -17,7 +19,7 @@ METRICS = {"minority_ap": "AP, minority", "minority_auroc": "AUROC, minority", "
 def lever_table(file: Path) -> list[str]:
     """Markdown lines from docs/levers.csv: a row an arm and lever, mean and SD over trials."""
     lines = [f"| arm | lever | {' | '.join(METRICS.values())} |", f"|---|---|{'---:|' * len(METRICS)}"]
-    table = pd.read_csv(file, keep_default_na=False)
+    table = read_table(file, keep_default_na=False)
     for (arm, lever), rows in table.groupby(["arm", "lever"], sort=False):
         figures = (_spread(rows[metric]) for metric in METRICS)
         lines.append(f"| {arm} | {lever or 'as in the study'} | {' | '.join(figures)} |")
@@ -27,7 +29,7 @@ def lever_table(file: Path) -> list[str]:
 def generator_table(file: Path) -> list[str]:
     """Markdown lines from docs/generator_levers.csv: a row a lever and finding, AUROC by trial, means of the rest."""
     lines = [f"| lever | finding | {' | '.join(JUDGED.values())} |", f"|---|---|{'---:|' * len(JUDGED)}"]
-    table = pd.read_csv(file, keep_default_na=False)
+    table = read_table(file, keep_default_na=False)
     for (lever, finding), rows in table.groupby(["lever", "finding"], sort=False):
         trials = ", ".join(f"{value:.2f}" for value in rows["auroc"])
         means = (f"{rows[column].mean():.2f}" for column in JUDGED if column != "auroc")

@@ -18,6 +18,7 @@ from raremix.evaluation.diagnosed import diagnosis_tables, estimator_table
 from raremix.evaluation.differences import curve_table, finding_table, remedy_table
 from raremix.evaluation.levered import generator_table, lever_table
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import read_json, replacing
 
 SHOWN = {
     ("minority", "ap"): "AP, minority",
@@ -53,7 +54,9 @@ def write_blocks(page: Path, metrics: Path) -> None:
     Raises:
         UserError: no such markers are there, or the metrics are not.
     """
-    page.write_text(_filled(page, metrics))
+    text = _filled(page, metrics)
+    with replacing(page) as temporary:
+        temporary.write_text(text)
 
 
 def check_blocks(page: Path, metrics: Path) -> None:
@@ -172,11 +175,9 @@ def _terminal_table(arms: dict[str, Any], committed: dict[str, Any], answer: dic
 
 
 def _read(metrics: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    paths = metrics / "compare" / "summary.json", metrics / "compare" / "answer.json"
-    for path in paths:
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; run: dvc repro compare")
-    summary, answer = (json.loads(path.read_text()) for path in paths)
+    summary, answer = (
+        read_json(metrics / "compare" / f"{name}.json", "run: dvc repro compare") for name in ("summary", "answer")
+    )
     return summary, answer
 
 

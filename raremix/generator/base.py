@@ -1,16 +1,22 @@
 """The base model: a StableDiffusionPipeline, small and trained here, or Stable Diffusion v1.4 as it is published."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import diffusers
 import transformers
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from httpx2 import HTTPError
+from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from raremix.generator.denoiser import noise_schedule
+from raremix.runtime import weights
 from raremix.runtime.errors import UserError
+
+REMEDY = "run `dvc repro` to make it again"
 
 # Their bars for loading, saving and every few sampling steps bury ours.
 diffusers.utils.logging.disable_progress_bar()
@@ -39,7 +45,7 @@ def published(source: str, revision: str | None) -> StableDiffusionPipeline:
     """The published pipeline in the local folder or hub repository ``source``, without its safety checker.
 
     Raises:
-        UserError: the folder holds no pipeline, or the hub can't be reached.
+        UserError: the folder holds no pipeline or a file of it is not whole, or the hub can't be reached.
     """
     local = Path(source).is_dir()
     if not local and revision is None:
@@ -49,8 +55,9 @@ def published(source: str, revision: str | None) -> StableDiffusionPipeline:
             source, revision=None if local else revision, safety_checker=None, feature_extractor=None,
             requires_safety_checker=False, use_safetensors=True,
         )  # fmt: skip
-    except (OSError, ValueError, HTTPError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())
+    except (OSError, ValueError, HTTPError, SafetensorError) as error:
+        broken = weights.damaged(Path(source)) if local else None
+        reason = f"{broken} is not whole" if broken else weights.one_line(error.__cause__ or error)
         raise UserError(
             f"params.yaml, base.pretrained: no pipeline at '{source}' ({reason}); download it first"
         ) from None
@@ -64,10 +71,21 @@ def load(directory: Path) -> StableDiffusionPipeline:
     """The pipeline that ``base`` or ``dreambooth`` saved in ``directory``.
 
     Raises:
-        UserError: it holds none.
+        UserError: it holds none, or a file of it is not whole.
     """
     if not (directory / "model_index.json").is_file():
         raise UserError(f"{directory}: no model_index.json, so no pipeline; run `dvc repro base` to make it")
-    return StableDiffusionPipeline.from_pretrained(
-        directory, safety_checker=None, requires_safety_checker=False, local_files_only=True
-    )
+    with whole(directory):
+        return StableDiffusionPipeline.from_pretrained(
+            directory, safety_checker=None, requires_safety_checker=False, local_files_only=True, use_safetensors=True
+        )
+
+
+@contextmanager
+def whole(directory: Path) -> Iterator[None]:
+    """Make what diffusers and transformers raise over a broken file of ``directory`` one line that names it."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        place = weights.damaged(directory) or directory
+        raise UserError(f"{place}: can't be loaded ({weights.one_line(error)}); {REMEDY}") from None

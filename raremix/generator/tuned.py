@@ -8,10 +8,10 @@ from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from safetensors.torch import load_file, save_file
 
-from raremix.generator.base import load
+from raremix.generator.base import REMEDY, load, whole
 from raremix.generator.tokens import embedding_of, reserve, start_from
+from raremix.runtime import weights
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import full_disk, sha256
 from raremix.runtime.seeds import seed_for
@@ -48,14 +48,14 @@ def save(pipeline: StableDiffusionPipeline, out: Path, token: str, lora_rank: in
         layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipeline.unet))
         StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=layers)
         embedding = embedding_of(token, pipeline.tokenizer, pipeline.text_encoder)
-        save_file({token: embedding.detach().cpu().clone()}, out / EMBEDDING)
+        weights.write(out / EMBEDDING, {token: embedding.clone()})
 
 
 def load_tuned(base: Path, tuned: Path, token: str) -> StableDiffusionPipeline:
     """The pipeline that ``save`` wrote to ``tuned``; a LoRA is laid over ``base``.
 
     Raises:
-        UserError: there is neither.
+        UserError: there is neither, or a file of it is not whole.
     """
     if (tuned / "model_index.json").is_file():
         return load(tuned)
@@ -63,8 +63,10 @@ def load_tuned(base: Path, tuned: Path, token: str) -> StableDiffusionPipeline:
         raise UserError(f"{tuned}: neither a pipeline nor a LoRA; run `dvc repro dreambooth` to make it")
     pipeline = load(base)
     reserve(token, pipeline.tokenizer, pipeline.text_encoder)
-    embedding_of(token, pipeline.tokenizer, pipeline.text_encoder).copy_(load_file(tuned / EMBEDDING)[token])
-    pipeline.load_lora_weights(tuned, weight_name=LORA)
+    embedding = weights.read(tuned / EMBEDDING, REMEDY)[token]
+    embedding_of(token, pipeline.tokenizer, pipeline.text_encoder).copy_(embedding)
+    with whole(tuned):
+        pipeline.load_lora_weights(tuned, weight_name=LORA, use_safetensors=True)
     return pipeline
 
 

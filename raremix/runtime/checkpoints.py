@@ -1,22 +1,26 @@
 """Resume: a run that is killed and started again ends with the bytes of one that was not.
 
-State lives in ``scratch/<hash>``, where the hash covers the stage's name, params, inputs, the kind of device and the
-source of this package and of the stages, so that a state is found again by the very same computation only. DVC knows
-nothing of it; it goes when the stage is done.
+State lives in ``scratch/<hash>``, where the hash covers the stage's name, params, inputs, the kind of device, the
+source of this package and of the stages, and the versions of the libraries that compute, so that a state is found again
+by the very same computation only. DVC knows nothing of it; it goes when the stage is done.
 """
 
 import hashlib
 import shutil
 import time
+from importlib.metadata import version
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from raremix.runtime.device import device
+from raremix.runtime.errors import UserError
 from raremix.runtime.files import replacing, sha256
 
 SCRATCH = Path("scratch")
+LIBRARIES = ("torch", "torchvision", "diffusers", "transformers", "peft", "numpy")  # that decide the bytes
 SECONDS_BETWEEN_SAVES = 20.0
 SHARE_OF_TIME = 0.05  # that saving may take
 
@@ -30,10 +34,18 @@ class Checkpoint:
         self._saved, self._cost = time.monotonic(), 0.0
 
     def restore(self, **parts: Any) -> int:
-        """Load the saved state into ``parts`` (anything with load_state_dict); the number of steps that were done."""
+        """Load the saved state into ``parts`` (anything with load_state_dict); the number of steps that were done.
+
+        Raises:
+            UserError: the file of the state is damaged.
+        """
         if not self._file.is_file():
             return 0
-        state = torch.load(self._file, "cpu", weights_only=True)
+        try:
+            state = torch.load(self._file, "cpu", weights_only=True)
+        except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{self._file}: can't be read ({reason}); remove it and run again") from None
         for name, part in parts.items():
             part.load_state_dict(state[name])
         return int(state["step"])
@@ -72,6 +84,7 @@ def _digest(identity: tuple[object, ...]) -> str:
     digest, package = hashlib.sha256(), Path(__file__).parents[1]
     for item in (
         device().type,
+        *(f"{name} {version(name)}" for name in LIBRARIES),
         *identity,
         *sorted(package.rglob("*.py")),
         *sorted((package.parent / "stages").rglob("*.py")),

@@ -2,11 +2,15 @@
 
 import errno
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from raremix.runtime.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -21,13 +25,37 @@ def sha256(path: Path) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it takes ``path``'s place if the block ends well, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # of no other process that writes it, too
     try:
         with full_disk(path):
             yield temporary
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Indented JSON with a newline at its end; NaN is refused."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """The mapping in the JSON file ``path``.
+
+    Raises:
+        UserError: there is none, or it is not whole; ``remedy`` is what to do then.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; {remedy}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: no whole JSON ({error}); {remedy}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: no mapping in JSON; {remedy}")
+    return value
 
 
 @contextmanager

@@ -9,12 +9,17 @@ from pathlib import Path
 import torch
 
 from raremix.runtime.cores import cores
+from raremix.runtime.errors import UserError
 
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "scikit-learn", "pandas", "dvc")
 
 
 def provenance(repository: Path) -> dict[str, object]:
-    """Date (UTC), commit of ``repository`` and the tracked files that differ from it, hardware, versions."""
+    """Date (UTC), commit of ``repository`` and the tracked files that differ from it, hardware, versions.
+
+    Raises:
+        UserError: git knows of no commit there.
+    """
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": _git(repository, "rev-parse", "HEAD"),
@@ -26,9 +31,11 @@ def provenance(repository: Path) -> dict[str, object]:
 
 
 def _git(repository: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=repository, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    done = subprocess.run(["git", *arguments], cwd=repository, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip() or "git failed").splitlines()[0]
+        raise UserError(f"{repository}: no commit to name ({reason}); run it in a clone of the repository")
+    return done.stdout.strip()
 
 
 def _cpu() -> str:

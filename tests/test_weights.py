@@ -1,0 +1,193 @@
+"""Weights on disk: what is cut short is one clear line, and nothing on disk can run code."""
+
+import ast
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+import torchvision
+
+from raremix.classifier.model import build, from_backbone, imagenet
+from raremix.classifier.predict import load_network, save_run
+from raremix.diagnosis import clip, implicit, readers, stored
+from raremix.generator import tuned
+from raremix.generator.base import load, published
+from raremix.runtime import weights
+from raremix.runtime.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+NET, TOKEN = "mobilenet_v3_small", "<nodule_mass>"
+UNITS = readers.Units(["male"], [0.5], [0.5], [0.0], [1.0])
+
+
+@pytest.fixture
+def disk(tmp_path, base):
+    """One of everything that the study reads weights from, in a folder."""
+    weights.write(tmp_path / "backbone.safetensors", build(NET, 3).state_dict())
+    save_run(tmp_path / "run", build(NET, 2), NET, ["a", "b"], "float32")
+    implicit.save(tmp_path / "f.safetensors", implicit.Implicit(8, 3, 2, 8))
+    picture = readers.PictureReader(build(NET, 1))
+    readers.save(tmp_path / "readers", picture, readers.LatentReader(4, 8, 1), UNITS, NET)
+    (tmp_path / "latents").mkdir()
+    for name in stored.FILES:
+        np.save(tmp_path / "latents" / name, np.zeros((9, 2, 4, 8), np.float16))
+    parts = {name: np.zeros((2, 1, 16)) for name in stored.DIRECTIONS}
+    stored.write_directions(tmp_path / "h.safetensors", parts, (1, 4, 4))
+    shutil.copytree(base, tmp_path / "base")
+    tiny.save_clip(tmp_path / "clip", ["pacemaker"])
+    tuned.save(tuned.prepare(base, TOKEN, None, 2), tmp_path / "lora", TOKEN, 2)
+    return tmp_path
+
+
+READERS = {
+    "backbone.safetensors": lambda at: from_backbone(NET, 2, at / "backbone.safetensors"),
+    "run/model.safetensors": lambda at: load_network(at / "run"),
+    "run/config.json": lambda at: load_network(at / "run"),
+    "f.safetensors": lambda at: implicit.load(at / "f.safetensors"),
+    "readers/picture.safetensors": lambda at: readers.load_picture(at / "readers"),
+    "readers/latent.safetensors": lambda at: readers.load_latent(at / "readers"),
+    "readers/config.json": lambda at: readers.load_latent(at / "readers"),
+    "latents/h.npy": lambda at: stored.read(at / "latents"),
+    "latents/e.npy": lambda at: stored.read(at / "latents"),
+    "h.safetensors": lambda at: stored.read_directions(at / "h.safetensors"),
+    "base/unet/diffusion_pytorch_model.safetensors": lambda at: load(at / "base"),
+    "base/vae/diffusion_pytorch_model.safetensors": lambda at: published(str(at / "base"), None),
+    "base/text_encoder/model.safetensors": lambda at: load(at / "base"),
+    f"lora/{tuned.LORA}": lambda at: tuned.load_tuned(at / "base", at / "lora", TOKEN),
+    f"lora/{tuned.EMBEDDING}": lambda at: tuned.load_tuned(at / "base", at / "lora", TOKEN),
+    "clip/model.safetensors": lambda at: clip.load(at / "clip"),
+}
+PICKLED = {
+    "base/unet/diffusion_pytorch_model.safetensors": "diffusion_pytorch_model.bin",
+    "base/text_encoder/model.safetensors": "pytorch_model.bin",
+    "clip/model.safetensors": "pytorch_model.bin",
+}
+
+
+def refused(read, at) -> str:
+    with pytest.raises(UserError) as caught:
+        read(at)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_file_that_is_cut_short_is_one_line_that_names_it(disk, name, capfd):
+    READERS[name](disk)
+    capfd.readouterr()
+    file = disk / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert str(file) in refused(READERS[name], disk)
+    assert capfd.readouterr().err == "", "no lines of a library's beside it"
+
+
+@pytest.mark.parametrize("name", PICKLED)
+def test_a_model_whose_weights_are_pickled_is_not_opened(disk, name):
+    """diffusers and transformers would take the .bin where there is nothing else."""
+    file = disk / name
+    torch.save(weights.read(file, ""), file.with_name(PICKLED[name]))
+    file.unlink()
+    assert str(disk / name.partition("/")[0]) in refused(READERS[name], disk)
+
+
+def test_a_write_that_fails_leaves_the_old_weights(tmp_path):
+    file = tmp_path / "a.safetensors"
+    weights.write(file, {"a": torch.ones(2)})
+    with pytest.raises(RuntimeError):  # safetensors': two names for the same memory
+        weights.write(file, dict.fromkeys("ab", torch.zeros(2)))
+    assert torch.equal(weights.read(file, "")["a"], torch.ones(2))
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_published_weights_are_opened_as_weights_alone(monkeypatch):
+    asked = {}
+
+    def download(url, **options):
+        asked.update(options)
+        return build(NET, 1000).state_dict()
+
+    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", download)
+    imagenet(NET, 2)
+    assert asked["weights_only"] is True
+
+
+def test_published_weights_that_are_no_weights_are_one_line(monkeypatch, tmp_path):
+    torch.save(build(NET, 2), tmp_path / "module.pth")
+    monkeypatch.setattr(
+        torchvision.models._api,
+        "load_state_dict_from_url",
+        lambda url, weights_only, **_: torch.load(tmp_path / "module.pth", weights_only=weights_only),
+    )
+    assert "ImageNet weights of mobilenet_v3_small can't be had" in refused(lambda at: imagenet(NET, 2), tmp_path)
+
+
+def calls(tree: ast.AST) -> list[tuple[str, str, dict[str, ast.expr]]]:
+    """What is called: whose, what, and with which keywords."""
+    found = []
+    for node in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        owner, _, name = ast.unparse(node.func).rpartition(".")
+        found.append((owner, name, {keyword.arg or "**": keyword.value for keyword in node.keywords}))
+    return found
+
+
+def is_true(value: ast.expr | None) -> bool:
+    return isinstance(value, ast.Constant) and value.value is True
+
+
+def faults(source: str) -> list[str]:
+    """What in ``source`` could run code that lies beside the weights, or in them."""
+    tree, found = ast.parse(source), []
+    for owner, name, keywords in calls(tree):
+        of_model = name == "load_lora_weights" or (name == "from_pretrained" and owner not in WITHOUT_WEIGHTS)
+        if of_model and not is_true(keywords.get("use_safetensors")):
+            found.append(f"{owner}.{name}: use_safetensors")
+        if "trust_remote_code" in keywords:
+            found.append(f"{owner}.{name}: trust_remote_code")
+        if ((owner, name) == ("torch", "load") or name in PICKLING) and not is_true(keywords.get("weights_only")):
+            found.append(f"{owner}.{name}: weights_only")
+        if (owner, name) in {("joblib", "load"), ("pd", "read_pickle")} or "allow_pickle" in keywords:
+            found.append(f"{owner}.{name}: pickle")
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        module = node.module if isinstance(node, ast.ImportFrom) else None
+        if {"pickle", "dill", "cloudpickle"} & {module, *names} and names != ["UnpicklingError"]:
+            found.append("pickle: imported")
+        if module in {"torch", "joblib"} and "load" in names:
+            found.append(f"{module}: load by its bare name")
+    return found
+
+
+WITHOUT_WEIGHTS = {"CLIPTokenizer", "CLIPImageProcessor", "DDPMScheduler", "DDIMScheduler"}
+PICKLING = ("load_state_dict_from_url", "get_state_dict")  # of torch.hub, and of torchvision's weights through it
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "CLIPModel.from_pretrained(folder)",
+        "CLIPModel.from_pretrained(folder, use_safetensors=False)",
+        "pipeline.load_lora_weights(folder)",
+        "CLIPTokenizer.from_pretrained(folder, trust_remote_code=True)",
+        "torch.load(file)",
+        "DEFAULT.get_state_dict(progress=True)",
+        "import pickle",
+        "from pickle import loads",
+        "from torch import load",
+        "joblib.load(file)",
+        "np.load(file, allow_pickle=True)",
+    ],
+)
+def test_what_could_run_code_is_found(source):
+    assert len(faults(source)) == 1
+
+
+def test_no_source_could_run_code_that_lies_beside_weights_or_in_them():
+    sources = [file for folder in ("raremix", "stages") for file in (ROOT / folder).rglob("*.py")]
+    found = {str(file): faults(file.read_text(encoding="utf-8")) for file in sources}
+    assert len(sources) > 150
+    assert {file: what for file, what in found.items() if what} == {}
+    asked = [name for file in sources for _, name, _ in calls(ast.parse(file.read_text(encoding="utf-8")))]
+    assert {"from_pretrained", "load_lora_weights", "get_state_dict"} <= set(asked)
