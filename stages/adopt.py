@@ -20,7 +20,7 @@ from dvc.stage.utils import split_params_deps
 from dvc.utils import strictyaml
 from ruamel.yaml import YAML
 
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, one_line
 from raremix.runtime.files import replacing
 from stages.cli import told
 
@@ -36,7 +36,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         taken = adopt(other)
     except (UserError, DvcException, OSError) as error:
-        print(f"stages.adopt: {told(error) or ' '.join(str(error).split())}", file=sys.stderr)
+        print(f"stages.adopt: {told(error) or one_line(error)}", file=sys.stderr)
         return 2
     print(f"{taken} stages of {other} taken over; `dvc repro` makes the rest, and of these what differs here")
     return 0
@@ -73,7 +73,7 @@ def _entries(lock: Path) -> dict[str, Any]:
     try:
         held, text = strictyaml.load(str(lock), COMPILED_LOCKFILE_SCHEMA, round_trip=True)
     except DvcException as error:
-        raise UserError(f"{lock}: no whole dvc.lock ({' '.join(str(error).split())}); {REMEDY}") from None
+        raise UserError(f"{lock}: no whole dvc.lock ({one_line(error)}); {REMEDY}") from None
     if not text.endswith("\n"):
         raise UserError(f"{lock}: no whole dvc.lock (it ends within a line); {REMEDY}")
     return dict(held.get("stages") or {})

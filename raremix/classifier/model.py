@@ -10,7 +10,7 @@ from torch import nn
 
 from raremix.runtime import weights
 from raremix.runtime.device import device, seeded
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, one_line
 
 Start = Literal["corpus", "imagenet", "random"]
 
@@ -40,7 +40,7 @@ def imagenet(name: str, outputs: int) -> nn.Module:
         )
     except (OSError, RuntimeError, UnpicklingError, EOFError) as error:  # no way there, or no such weights
         raise UserError(
-            f"params.yaml, backbone.start: ImageNet weights of {name} can't be had ({weights.one_line(error)}); "
+            f"params.yaml, backbone.start: ImageNet weights of {name} can't be had ({one_line(error)}); "
             "empty torch.hub's cache and run it again, or start from the corpus"
         ) from None
     _load_all_but_last(model, published)

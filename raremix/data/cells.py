@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, one_line
 
 DIGITS = 18  # of a whole number that surely fits 64 bits
 
@@ -83,12 +83,6 @@ def zero_or_one(values: "pd.Series[str]", file: Path) -> "pd.Series[int]":
     marks = values.map({"0": 0, "1": 1, "0.0": 0, "1.0": 1})
     _refuse(marks.isna(), values, file, "neither 0 nor 1")
     return marks.astype(int)
-
-
-def one_line(error: Exception) -> str:
-    """What ``error`` says, without line breaks and what can't be printed, at most 200 characters of it."""
-    words = " ".join(str(error).split())
-    return "".join(letter if letter.isprintable() else "?" for letter in words)[:200]
 
 
 def _refuse(wrong: "pd.Series[bool]", values: pd.Series, file: Path, what: str) -> None:

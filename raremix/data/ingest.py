@@ -17,12 +17,11 @@ import numpy as np
 import pandas as pd
 
 from raremix.data import dicom, images, labels, manifest, pixels
-from raremix.data.cells import one_line
 from raremix.data.inventory import DICOM
 from raremix.data.pixels import Fit, UnreadableError, decode_picture, fit
 from raremix.data.records import Bad, Record
 from raremix.runtime.cores import cores
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, one_line
 from raremix.runtime.files import replacing, sha256
 from raremix.runtime.progress import track
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from raremix.data.cells import one_line, parse_table, read_table
-from raremix.runtime.errors import UserError
+from raremix.data.cells import parse_table, read_table
+from raremix.runtime.errors import UserError, one_line
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from raremix.runtime import weights
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, one_line
 
 FILES = ("h.npy", "e.npy")
 DIRECTIONS = ("normals", "moves", "permuted")
@@ -60,4 +60,4 @@ def _mapped(file: Path) -> NDArray[np.float16]:
     try:
         return np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{file}: no whole array ({weights.one_line(error)}); run `dvc repro latents`") from None
+        raise UserError(f"{file}: no whole array ({one_line(error)}); run `dvc repro latents`") from None

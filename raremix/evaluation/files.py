@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, one_line
 
 REMEDY = "restore it or make it again: dvc repro"
 
@@ -23,4 +23,4 @@ def read_table(path: Path, **options: Any) -> pd.DataFrame:
     try:
         return pd.read_csv(path, **options)
     except ValueError as error:
-        raise UserError(f"{path}: no table ({' '.join(str(error).split())}); {REMEDY}") from None
+        raise UserError(f"{path}: no table ({one_line(error)}); {REMEDY}") from None

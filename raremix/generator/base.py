@@ -14,7 +14,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from raremix.generator.denoiser import noise_schedule
 from raremix.runtime import weights
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, one_line
 
 REMEDY = "run `dvc repro` to make it again"
 
@@ -57,7 +57,7 @@ def published(source: str, revision: str | None) -> StableDiffusionPipeline:
         )  # fmt: skip
     except (OSError, ValueError, HTTPError, SafetensorError) as error:
         broken = weights.damaged(Path(source)) if local else None
-        reason = f"{broken} is not whole" if broken else weights.one_line(error.__cause__ or error)
+        reason = f"{broken} is not whole" if broken else one_line(error.__cause__ or error)
         raise UserError(
             f"params.yaml, base.pretrained: no pipeline at '{source}' ({reason}); download it first"
         ) from None
@@ -88,4 +88,4 @@ def whole(directory: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, SafetensorError) as error:
         place = weights.damaged(directory) or directory
-        raise UserError(f"{place}: can't be loaded ({weights.one_line(error)}); {REMEDY}") from None
+        raise UserError(f"{place}: can't be loaded ({one_line(error)}); {REMEDY}") from None

@@ -140,7 +140,8 @@ def fine_tune(
     for step in track(range(start, training.steps), f"dreambooth {seed}", training.steps, start):
         optimizer.param_groups[0]["lr"] = training.lr * cosine(step, training.steps, warmup=training.steps // 20)
         batch = lessons.batch(training, schedule, seeded("dreambooth", seed, step))
-        losses.append(sum(_learn(forward, part, embed, precision) for part in batch.parts(training.accumulation)))
+        parts_of_loss = [_learn(forward, part, embed, precision) for part in batch.parts(training.accumulation)]
+        losses.append(torch.stack(parts_of_loss).sum())
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -161,7 +162,8 @@ def _learn(
     with arithmetic(precision):
         error = denoising_loss(unet, batch.noised, embed(batch.prompts), batch.positions)
     loss = (error * batch.shares.to(device())).sum()
-    loss.backward()
+    with arithmetic("float32"):  # what gradient checkpointing computes again must take the attention kernel it took
+        loss.backward()
     return loss.detach()
 
 

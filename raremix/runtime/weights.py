@@ -7,7 +7,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, one_line
 from raremix.runtime.files import replacing
 
 
@@ -33,11 +33,6 @@ def read(file: Path, remedy: str) -> dict[str, torch.Tensor]:
 def damaged(folder: Path) -> Path | None:
     """The first safetensors file anywhere in ``folder`` that is not whole, which libraries' errors often don't name."""
     return next((file for file in sorted(folder.rglob("*.safetensors")) if not _whole(file)), None)
-
-
-def one_line(error: BaseException) -> str:
-    """What a library says, which may be many lines."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _whole(file: Path) -> bool:
