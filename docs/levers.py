@@ -98,9 +98,8 @@ def _draw(study: Study, mixing: Mix, rows: pd.DataFrame, trial: int) -> mix.Draw
     pool = without_copies(pool, Path(f"data/screened/copies-{shots}-{trial}.csv"))
     again = real.drop(columns="file").merge(pd.read_csv("data/roundtrip/manifest.csv", dtype=str), on="image_id")
     extra = rows.loc[rows["image_id"].isin(unseen), columns]
-    return mix.Draw(
-        real, study.findings, pool, extra, again, mixing.synthetic_share, mixing.without(study), shots, trial
-    )
+    shares = mixing.synthetic_share, mixing.real_share
+    return mix.Draw(real, study.findings, pool, extra, again, *shares, mixing.without(study), shots, trial)
 
 
 def _levers(draw: mix.Draw, classify: Classify, drawing: Synthesize, findings: list[str]) -> Iterator[Lever]:
@@ -112,6 +111,9 @@ def _levers(draw: mix.Draw, classify: Classify, drawing: Synthesize, findings: l
     yield from (Lever(arm, "half the steps", lambda: draw, replace(usual, steps=usual.steps // 2)) for arm in arms)
     every = partial(replace, draw, denied=draw.findings)
     yield Lever("dreambooth_mix", "no finding's label left out", every, usual)
+    for share in (0.0, 0.5):
+        held = partial(replace, draw, real_share=share)
+        yield Lever("dreambooth_mix", f"real share {share:g}", held, usual)
     for share in (0.25, 0.75):
         shared = partial(replace, draw, synthetic_share=share)
         yield Lever("dreambooth_balanced", f"synthetic share {share:g}", shared, usual)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from jsonargparse.typing import OpenUnitInterval
+from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval
 
 from raremix.data import mix as room
 from raremix.data.checksums import read_checksums, write_checksums
@@ -29,6 +29,7 @@ class Mix:
     """How the arms are mixed."""
 
     synthetic_share: OpenUnitInterval  # of a batch of dreambooth_balanced
+    real_share: ClosedUnitInterval  # least share of a finding's weight that real images hold in dreambooth_mix
     denied: Literal["minority", "all"]  # findings that dreambooth_mix's images count as without, unless drawn with them
 
     def without(self, study: Study) -> list[str]:
@@ -66,7 +67,8 @@ def mix(
             pool = read_pool(synthetic, task, findings(frame), shots, trial, set(real["image_id"])) if generated else {}
             pool = without_copies(pool, screened / f"copies-{shots}-{trial}.csv") if generated else pool
             listed = of_real | _digests([again, *pool.values()])
-            draw = room.Draw(real, task, pool, extra, again, mix.synthetic_share, mix.without(study), shots, trial)
+            shares = mix.synthetic_share, mix.real_share
+            draw = room.Draw(real, task, pool, extra, again, *shares, mix.without(study), shots, trial)
             for arm in study.arms:
                 rows = room.build(arm, draw)
                 write_csv(rows, out / f"{arm}-{shots}-{trial}.csv", float_format="%.8g")

@@ -75,6 +75,7 @@ def test_the_committed_params_pass(profile, monkeypatch):
         ("synthesize__negative_prompt", "none", "synthesize.negative_prompt"),
         ("screen__false_alarms", 0.0, "screen.false_alarms"),
         ("mix__synthetic_share", 1.0, "mix.synthetic_share"),
+        ("mix__real_share", 1.1, "mix.real_share"),
         ("classify__training__batch", 0, "classify.training.batch"),
         ("compare__bootstrap", 99, "compare.bootstrap: 99 is too small; give 100 or more"),
         ("compare__level", 95, "compare.level"),

@@ -16,10 +16,10 @@ from raremix.runtime.errors import UserError
 RARE = ["nodule", "air"]
 
 
-def draw(share=0.5, pairs=60, **real):
+def draw(share=0.5, pairs=60, real_share=0.0, **real):
     rows = real_rows(**real)
     pool = {f: checkpoint(f, pairs) for f in TASK}
-    return Draw(rows, TASK, pool, other_patients(), rebuilt(rows), share, RARE, 5, 0)
+    return Draw(rows, TASK, pool, other_patients(), rebuilt(rows), share, real_share, RARE, 5, 0)
 
 
 def other_patients():
@@ -109,6 +109,41 @@ def test_dreambooth_mix_makes_all_findings_as_frequent():
     synthetic = rows[rows["source"] == "synthetic"]
     assert synthetic["image_id"].str.endswith("-pos").all()
     assert len(synthetic) == 27 + 48 + 48
+
+
+def held_by_real(rows, finding):
+    carriers = rows[rows[finding] == 1]
+    return carriers.loc[carriers["source"] == "real", "weight"].sum() / carriers["weight"].sum()
+
+
+def test_the_few_real_images_hold_their_share_of_a_finding_that_is_filled_up():
+    plain, rows = build("dreambooth_mix", draw()), build("dreambooth_mix", draw(real_share=0.25))
+    assert held_by_real(plain, "nodule") == held_by_real(plain, "air") == pytest.approx(5 / 53)
+    assert held_by_real(rows, "nodule") == held_by_real(rows, "air") == pytest.approx(0.25)
+    for finding in RARE:
+        assert counts(rows)[finding] == pytest.approx(53), "as frequent as before"
+    assert held_by_real(rows, "fluid") > held_by_real(plain, "fluid") > 0.25, (
+        "of what is there already nothing is taken"
+    )
+    pd.testing.assert_frame_equal(rows.drop(columns=["weight", "late"]), plain.drop(columns=["weight", "late"]))
+    others = (rows["source"] == "real") & ~rows[RARE].any(axis=1)
+    assert (rows.loc[others, "weight"] == 1).all()
+    assert (rows["late"] == rows["weight"]).all()
+
+
+def test_a_real_image_with_two_rare_findings_is_raised_once():
+    few = draw(real_share=0.5)
+    first = few.real.index[few.real["nodule"] == 1][0]
+    few.real.loc[first, "air"] = 1
+    rows = build("dreambooth_mix", few).set_index("image_id")
+    alone = few.real[(few.real["nodule"] == 1) & (few.real["air"] == 0)]
+    assert rows["weight"][few.real["image_id"][first]] == rows["weight"][alone["image_id"]].iloc[0] == 5.3
+
+
+@pytest.mark.parametrize("arm", ["prior_only", "shuffled"])
+def test_the_controls_weigh_as_the_mix_does(arm):
+    mixed, control = (build(name, draw(real_share=0.25)) for name in ("dreambooth_mix", arm))
+    assert control["weight"].tolist() == mixed["weight"].tolist()
 
 
 @pytest.mark.parametrize("ratio", RATIOS)

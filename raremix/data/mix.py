@@ -29,6 +29,7 @@ class Draw:
     extra: pd.DataFrame  # real images that no arm but real_ceiling sees, as ``real``
     rebuilt: pd.DataFrame  # what the autoencoder leaves of ``real``'s carriers: the same ids, other files
     synthetic_share: float  # of a batch, in dreambooth_balanced
+    real_share: float  # of a finding that is filled up, to be held by its real images at least
     denied: list[str]  # findings that a synthetic image counts as without, if they are not its own
     shots: int
     trial: int
@@ -125,7 +126,7 @@ def _roundtrip(draw: Draw) -> pd.DataFrame:
 def _dreambooth_mix(draw: Draw, ratio: float = np.inf) -> pd.DataFrame:
     """The real images, and synthetic ones that fill each finding up to the most frequent one's count.
 
-    Of each finding at most ``ratio`` synthetic images for a real one.
+    Of each finding at most ``ratio`` synthetic images for a real one. Real ones weigh more where they are few.
     """
     return _mixed(draw, _filling(draw, ratio))
 
@@ -143,11 +144,25 @@ def _mixed(draw: Draw, chosen: dict[str, pd.DataFrame]) -> pd.DataFrame:
     frequent one as well, whatever its caption. The label is unknown then, as an uncertain one is to Irvin et al. 2019
     (CheXpert, U-Ignore).
     """
-    parts = [_vanilla(draw)]
+    real, parts = _vanilla(draw), []
     for finding, rows in chosen.items():
+        carriers = real[finding] == 1
+        raised, lowered = _weights(int(carriers.sum()), len(rows), draw.real_share)
+        real.loc[carriers, "weight"] = real.loc[carriers, "weight"].clip(lower=raised)
         unknown = [other for other in draw.findings if other not in (finding, *draw.denied)]
-        parts.append(_synthetic(rows).assign(**dict.fromkeys(unknown, np.nan)))
-    return pd.concat(parts)
+        parts.append(_synthetic(rows).assign(weight=lowered, **dict.fromkeys(unknown, np.nan)))
+    return pd.concat([real, *parts])
+
+
+def _weights(real: int, synthetic: int, least: float) -> tuple[float, float]:
+    """A real and a synthetic image's weight, so that the ``real`` ones hold the share ``least``, or more, of all.
+
+    Ten real images among five hundred synthetic ones are hardly ever drawn, and they alone are beyond doubt.
+    """
+    count = real + synthetic
+    if real >= least * count:
+        return 1.0, 1.0
+    return least * count / real, (1 - least) * count / synthetic
 
 
 def _shuffled(draw: Draw) -> pd.DataFrame:

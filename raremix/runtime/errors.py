@@ -6,6 +6,6 @@ class UserError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """What ``error`` says, at most 200 characters without line breaks and what can't be printed; its type if nothing."""
+    """What ``error`` says, at most 200 characters without line breaks and unprintable ones; its type if nothing."""
     words = " ".join(str(error).split()) or type(error).__name__
     return "".join(letter if letter.isprintable() else "?" for letter in words)[:200]
