@@ -86,7 +86,7 @@ def results(metrics: Path) -> list[str]:
         f"Test images, weighted to natural prevalence; mean ± SD over {answer['trials']} trial(s) at {answer['shots']} "
         f"shots. AP: average precision. The differences to the baselines of {_name(answer)} in average precision over "
         "the minority findings are the primary result: intervals count images and trials, the first sentence's words "
-        "hold after Holm's correction, and so does what it could have seen. Every other comparison is exploratory."
+        "hold after Holm's correction. Every other comparison is exploratory."
     )
     return [
         *_stale(metrics),
