@@ -10,14 +10,14 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: .venv/checked ## rebuild the study on the phantom (dvc repro) and print the result
-	dvc repro
+	dvc --wait-for-lock repro
 	python -m stages.result
 
 smoke: .venv/checked-smoke ## the same study in miniature, for a first look
-	cd profiles/smoke && dvc repro && python -m stages.result
+	cd profiles/smoke && dvc --wait-for-lock repro && python -m stages.result
 
 report: .venv/checked ## build the page of the run where it is not up to date (dvc repro report), and open it
-	dvc repro report
+	dvc --wait-for-lock repro report
 	python -m stages.show report/index.html
 
 test: lint ## lint, types, tests, the smoke profile through DVC

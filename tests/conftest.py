@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import pytest
 import tiny
 import torch
+from through_dvc import clone, digests, timed_repro
 
 from raremix.data import captions
 from raremix.generator import autoencoder, denoiser
@@ -55,3 +56,17 @@ def base(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "base"
     assemble(vae, unet, encoder, tokens).save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The smoke profile of a copy of the repository after ``dvc repro``, the digests of what it made, stages' times."""
+    profile = clone(tmp_path_factory.mktemp("first"))
+    seconds = timed_repro(profile)
+    return profile, digests(profile), seconds
+
+
+@pytest.fixture(scope="session")
+def study(finished):
+    """The finished profile; tests may change it."""
+    return finished[0]

@@ -250,7 +250,7 @@ def measured(profile, block, csv):
     return page.read_text().splitlines()
 
 
-@pytest.mark.parametrize("name", ["phantom-full", "phantom-second", "phantom-arms"])
+@pytest.mark.parametrize("name", ["phantom-full", "phantom-second", "phantom-third", "phantom-arms"])
 def test_a_profile_s_results_stand_in_the_roots_pages_once_it_has_run(profile, name):
     page = profile / "study.md"
     page.write_text(f"<!-- {name} -->\nformer\n<!-- /{name} -->\n")

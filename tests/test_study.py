@@ -1,107 +1,22 @@
 """The real stages through DVC, on the smoke profile."""
 
 import hashlib
-import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from diffusers import StableDiffusionPipeline
+from through_dvc import FAILED, ROOT, contents, digests, dvc, environment, ran
 
 from raremix.generator import sample
-from raremix.runtime import checkpoints
 from stages import dreambooth, synthesize
 from stages.cli import run
 
-ROOT = Path(__file__).parent.parent
-WRITTEN = ("data", "models", "results", "metrics", "report")
 KEY = "nodule_mass-3-0"
-IDENTITY = {f"GIT_{who}_{what}": f"test@{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 pytestmark = pytest.mark.slow
-
-
-DVC = (sys.executable, "-m", "dvc")
-FAILED = 255  # DVC's exit code
-
-
-def environment(folder: Path) -> dict[str, str]:
-    return os.environ | IDENTITY | {"DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(folder.parents[1])}
-
-
-def dvc(arguments: str, folder: Path, code: int = 0) -> str:
-    command = [*DVC, *arguments.split()]
-    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
-    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-4000:]
-    return done.stdout + done.stderr
-
-
-def ran(said: str) -> list[str]:
-    """The stages that DVC ran, by what it said."""
-    return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
-
-
-@contextmanager
-def killed(profile: Path, log: Path) -> Iterator[subprocess.Popen]:
-    """``dvc repro``, which is killed with the stage that it runs when the block ends; what they say goes to ``log``."""
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [*DVC, "repro"], cwd=profile, env=environment(profile), stdout=file, stderr=file, start_new_session=True
-        )
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()  # DVC takes a lock for abandoned once there is no such process, and a zombie is one
-
-
-def stop_at(process: subprocess.Popen, sign: Callable[[], object]) -> None:
-    """Stop ``process`` and its children while there is ``sign``, so that nothing ends between seeing it and acting."""
-    while process.poll() is None:
-        if sign():
-            os.killpg(process.pid, signal.SIGSTOP)
-            if sign():
-                return
-            os.killpg(process.pid, signal.SIGCONT)
-        time.sleep(0.002)
-    pytest.fail("dvc repro ended before there was the sign")
-
-
-def clone(folder: Path) -> Path:
-    """The files git would commit, in a repository of their own; its smoke profile."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines():
-        if (ROOT / name).is_file() and Path(name).name != "dvc.lock":
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    for command in (["git", "init", "-q"], ["git", "add", "."], ["git", "commit", "-qm", "copy"]):
-        subprocess.run(command, cwd=folder, check=True, env=os.environ | IDENTITY)
-    return folder / "profiles" / "smoke"
-
-
-def digests(profile: Path) -> dict[str, str]:
-    files = [path for name in WRITTEN for path in sorted((profile / name).rglob("*")) if path.is_file()]
-    return {str(path.relative_to(profile)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Path:
-    profile = clone(tmp_path_factory.mktemp("first"))
-    dvc("repro", profile)
-    return profile
 
 
 def test_the_tables_are_as_others_build_on_them(study):
@@ -165,34 +80,6 @@ def test_nothing_runs_again_when_nothing_changed(study):
     said = dvc("repro", study)
     assert "Running stage" not in said
     assert "Data and pipelines are up to date." in said
-
-
-def test_a_second_directory_gives_the_same_bytes_although_killed_twice(study, tmp_path):
-    other = clone(tmp_path / "elsewhere" / "second")
-
-    with killed(other, tmp_path / "first.log") as process:
-        stop_at(process, lambda: list(other.glob("scratch/*/grids/step00003.png")))
-        time.sleep(checkpoints.SECONDS_BETWEEN_SAVES)  # the clock goes on for a stopped process: a save is due
-        os.killpg(process.pid, signal.SIGCONT)
-        stop_at(process, lambda: list(other.glob("scratch/*/state.pt")))
-    fine_tuning = ran((tmp_path / "first.log").read_text())[-1]
-    assert fine_tuning.startswith("dreambooth@")
-
-    with killed(other, tmp_path / "second.log") as process:
-        stop_at(process, lambda: list(other.glob("scratch/*/images")))
-    second = (tmp_path / "second.log").read_text()
-    synthesis = ran(second)[-1]
-    assert synthesis.startswith("synthesize@")
-
-    third = dvc("repro", other)
-    assert synthesis in ran(third)
-    later = second + third  # DVC has no fixed order of stages that do not need each other
-    assert fine_tuning in ran(later)
-    bar = fine_tuning.replace("@", " ") + ": "
-    assert bar in later
-    assert f"{bar}  0%" not in later, "it must go on where it was"
-    assert digests(other) == digests(study)
-    assert not any((other / "scratch").iterdir()), "states must go when their stages are done"
 
 
 @pytest.mark.parametrize(

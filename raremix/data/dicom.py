@@ -16,6 +16,7 @@ from raremix.data.findings import DEVICES
 from raremix.data.pixels import Grey, UnreadableError, check_size, robust, stretch
 
 FAR = 1e9  # beyond any stored value
+ROWS = 32  # of an image, looked up at once
 
 Window = Literal["header", "percentiles"]  # what of an image is black and what is white
 
@@ -34,12 +35,12 @@ def decode(content: bytes, window: Window) -> tuple[Grey, dict[str, str]]:
         _refuse_deflated(content)
         header = dcmread(io.BytesIO(content))
         _refuse(header)
-        levels, places = _levels(header.pixel_array)
-        values = apply_modality_lut(levels, header)
+        stored = header.pixel_array
+        values = apply_modality_lut(_levels(stored), header)
         if np.ptp(values) == 0:
             raise UnreadableError("every pixel has the same value")
         shown = window == "header" and _has_window(header)
-        grey = _shown(values, header)[places] if shown else robust(values[places])
+        grey = _pixels(_shown(values, header), stored) if shown else robust(_pixels(values, stored))
         return 255 - grey if header.PhotometricInterpretation == "MONOCHROME1" else grey, facts(header)
 
 
@@ -81,16 +82,25 @@ def _refuse(header: Dataset) -> None:
         raise UnreadableError(f"a colour image ({kind}); only grey radiographs are read")
 
 
-def _levels(stored: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """All values between the least and the greatest of ``stored``, and the place of each pixel's own among them.
+def _levels(stored: NDArray[Any]) -> NDArray[Any]:
+    """All values from the least of ``stored`` to the greatest: what is done to these need not be done to each pixel.
 
-    What is done to grey levels is done far less often than to pixels. Values of which there may be more than pixels,
-    or that are no whole numbers, are their own levels.
+    Values of which there may be more than pixels, or that are no whole numbers, are their own levels, pixel by pixel.
     """
-    if stored.dtype.kind in "iu" and np.ptp(stored.astype(np.int64, copy=False)) < stored.size:
-        low, high = int(stored.min()), int(stored.max())
-        return np.arange(low, high + 1).astype(stored.dtype), stored.astype(np.intp) - low
-    return stored.ravel(), np.arange(stored.size).reshape(stored.shape)
+    if stored.dtype.kind in "iu" and int(stored.max()) - int(stored.min()) < stored.size - 1:
+        return np.arange(int(stored.min()), int(stored.max()) + 1).astype(stored.dtype)
+    return stored.ravel()
+
+
+def _pixels(of_levels: NDArray[Any], stored: NDArray[Any]) -> NDArray[Any]:
+    """For each pixel what became of its level, some rows at a time, so that their places stay in the core's cache."""
+    if len(of_levels) == stored.size:
+        return of_levels.reshape(stored.shape)
+    low, pixels = int(stored.min()), np.empty(stored.shape, of_levels.dtype)
+    for top in range(0, len(stored), ROWS):
+        rows = slice(top, top + ROWS)
+        np.take(of_levels, stored[rows].astype(np.intp) - low, out=pixels[rows], mode="clip")
+    return pixels
 
 
 def _has_window(header: Dataset) -> bool:

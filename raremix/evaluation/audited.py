@@ -20,17 +20,7 @@ def audit_tables(audit: Path) -> list[str]:
         .mean()
         .to_dict("index")
     )
-    lines = _header(
-        [
-            "finding",
-            *(title for title, _ in KEPT.values()),
-            "drawn",
-            "share of real",
-            "others' pairs",
-            "probe, with",
-            "probe, without",
-        ]
-    )
+    lines = _header(["finding", *(title for title, _ in KEPT.values()), *DRAWN])
     for finding, figures in drawn:
         auroc = figures["auroc"]
         cells = [

@@ -26,7 +26,8 @@ SHOWN = {
     ("minority", "auroc"): "AUROC, minority",
     ("macro", "auroc"): "AUROC, all",
 }
-OTHERS = ("phantom-full", "phantom-second", "phantom-arms")  # profiles that answer the root's question, too
+# Profiles that answer the root's question, too.
+OTHERS = ("phantom-full", "phantom-second", "phantom-third", "phantom-arms")
 
 
 def print_result(metrics: Path, console: Console) -> None:

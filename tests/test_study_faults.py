@@ -1,0 +1,110 @@
+"""What may befall a run: kill -9 in every stage, another run beside it, a dvc.lock that is cut short."""
+
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+
+import psutil
+import pytest
+from through_dvc import FAILED, clone, digests, dvc, killed, ran, stop_at
+
+from raremix.runtime import checkpoints
+
+pytestmark = pytest.mark.slow
+
+
+def kill_fine_tuning_and_synthesis(profile, folder):
+    """Kill each once its state is saved, DVC and all; what was said, and the two stages."""
+    with killed(profile, folder / "first.log") as process:
+        stop_at(process, lambda: list(profile.glob("scratch/*/grids/step00003.png")))
+        time.sleep(checkpoints.SECONDS_BETWEEN_SAVES)  # the clock goes on for a stopped process: a save is due
+        os.killpg(process.pid, signal.SIGCONT)
+        stop_at(process, lambda: list(profile.glob("scratch/*/state.pt")))
+    with killed(profile, folder / "second.log") as process:
+        stop_at(process, lambda: list(profile.glob("scratch/*/images")))
+    first, second = ((folder / f"{name}.log").read_text() for name in ("first", "second"))
+    return second, ran(first)[-1], ran(second)[-1]
+
+
+def begun(process, log, but):
+    """The stage that DVC has begun last, once it is none of ``but``; none if DVC ends before."""
+    while process.poll() is None:
+        names = [stage.split("@")[0] for stage in ran(log.read_text())]
+        if names and names[-1] not in but:
+            return names[-1]
+        time.sleep(0.02)
+    return None
+
+
+def killed_below(process):
+    """Kill the stage that DVC runs, and what that has started, as the kernel does when memory is short."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    for one in below:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    return bool(below)
+
+
+def kill_the_others(profile, folder, seconds, done):
+    """Kill each other stage once, at a random moment of its time, and run again until DVC ends well; what was said."""
+    moment, said = random.Random(0), ""
+    for attempt in range(2 * len(seconds)):
+        log = folder / f"{attempt}.log"
+        with killed(profile, log) as process:
+            while name := begun(process, log, done):
+                time.sleep(moment.uniform(0, seconds[name]))
+                done.add(name)
+                if process.poll() is None and killed_below(process):
+                    break
+            process.wait()
+        said += log.read_text()
+        if process.returncode == 0:
+            return said
+    pytest.fail(said[-4000:])
+
+
+def test_killed_in_every_stage_a_second_directory_ends_with_the_same_bytes(finished, tmp_path):
+    _, made, seconds = finished
+    other = clone(tmp_path / "elsewhere" / "second")
+    said, fine_tuning, synthesis = kill_fine_tuning_and_synthesis(other, tmp_path)
+    assert fine_tuning.startswith("dreambooth@")
+    assert synthesis.startswith("synthesize@")
+
+    later = said + kill_the_others(other, tmp_path, seconds, {"dreambooth", "synthesize"})
+    assert later.count("exited with -9") > 0.8 * (len(seconds) - 2)
+    assert {fine_tuning, synthesis} <= set(ran(later))
+    bar = fine_tuning.replace("@", " ") + ": "
+    assert bar in later
+    assert f"{bar}  0%" not in later, "it must go on where it was"
+    assert digests(other) == made
+    assert not any((other / "scratch").iterdir()), "states must go when their stages are done"
+
+
+def test_a_second_run_beside_the_first_is_refused_and_harms_nothing(study, tmp_path):
+    before = digests(study)
+    next((study / "data/images").iterdir()).unlink()
+    log = tmp_path / "first.log"
+    with killed(study, log) as first:
+        stop_at(first, lambda: ran(log.read_text()))
+        said = dvc("repro", study, FAILED)
+        os.killpg(first.pid, signal.SIGCONT)
+        assert first.wait() == 0, log.read_text()[-2000:]
+    assert "it is being blocked by" in said
+    assert f"(PID {first.pid})" in said
+    assert "Traceback" not in said
+    assert digests(study) == before
+
+
+def test_a_lock_that_is_cut_short_is_named_and_costs_nothing(study):
+    before, lock = digests(study), study / "dvc.lock"
+    whole = lock.read_text()
+    lock.write_text(whole[: len(whole) // 2])
+    said = dvc("repro", study, FAILED)
+    assert "dvc.lock' is invalid" in said
+    assert "Traceback" not in said
+    assert ran(said) == []
+    lock.write_text(whole)
+    assert ran(dvc("repro", study)) == []
+    assert digests(study) == before
