@@ -102,7 +102,6 @@ def theirs(images: np.ndarray, folder: Path) -> Clock:
         "max_train_steps": STEPS,
         "learning_rate": TRAINING.lr,
         "mixed_precision": "bf16",
-        "report_to": "all",
         "output_dir": folder / "out",
     }
     flags = ["--with_prior_preservation", "--pre_compute_text_embeddings", "--set_grads_to_none"]

@@ -10,6 +10,7 @@ from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from vindr_tree import picture, write_dicom
 
+from raremix.data import dicom
 from raremix.data.dicom import decode
 from raremix.data.pixels import UnreadableError, decode_picture, fit
 
@@ -59,6 +60,40 @@ def test_percentiles_take_no_notice_of_the_header_s_window(read):
     assert not np.array_equal(grey, read(picture(0), **narrow)[0])
     with pytest.raises(UnreadableError, match="same value"):
         read(np.full((8, 8), 9), "percentiles")
+
+
+def test_a_falling_slope_turns_the_picture_before_the_window_sees_it(read):
+    window = {"WindowCenter": 2047.5, "WindowWidth": 3001}
+    turned, _ = read(4095 - picture(0), RescaleSlope=-1, RescaleIntercept=4095, **window)
+    assert turned == pytest.approx(read(picture(0), **window)[0], abs=0.1)
+
+
+WINDOW = {"WindowCenter": 400, "WindowWidth": 301}
+
+
+@pytest.mark.parametrize(
+    ("least", "tags"),
+    [
+        (0, {}),
+        (0, WINDOW),
+        (0, WINDOW | {"VOILUTFunction": "SIGMOID"}),
+        (0, WINDOW | {"kind": "MONOCHROME1"}),
+        (0, {"kind": "MONOCHROME1"}),
+        (100, WINDOW | {"RescaleSlope": -1.5, "RescaleIntercept": 900}),
+        (-400, WINDOW | {"bits": 16, "PixelRepresentation": 1}),
+        (-400, {"bits": 16, "PixelRepresentation": 1}),
+        (64_600, {"bits": 16, "WindowCenter": 65_000, "WindowWidth": 301}),
+    ],
+    ids=str,
+)
+def test_what_is_done_to_grey_levels_is_what_would_be_done_to_pixels(read, monkeypatch, least, tags):
+    pixels = least + np.random.default_rng(0).integers(0, 900, (75, 83))  # more pixels than levels
+    looked_up, _ = read(pixels, **tags)
+    with monkeypatch.context() as by_pixel:
+        by_pixel.setattr(dicom, "_levels", np.ravel)
+        assert np.array_equal(looked_up, read(pixels, **tags)[0])
+    assert looked_up.shape == pixels.shape
+    assert len(np.unique(looked_up)) > 100
 
 
 def test_monochrome1_shows_the_same_as_its_inverse_in_monochrome2(read):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -35,14 +36,14 @@ def dvc(arguments: str, folder: Path, code: int = 0) -> str:
 
 def timed_repro(profile: Path) -> dict[str, float]:
     """Run ``dvc repro``; how long a stage took, by its name before the @, the last of those that share it."""
-    process = subprocess.Popen(
-        [*DVC, "repro"], cwd=profile, env=environment(profile), stdout=PIPE, stderr=subprocess.STDOUT, text=True
-    )
     said, began = [], {}
-    for line in process.stdout:
-        said.append(line)
-        began |= dict.fromkeys(ran(line), time.monotonic())
-    assert process.wait() == 0, "".join(said)[-4000:]
+    with subprocess.Popen(
+        [*DVC, "repro"], cwd=profile, env=environment(profile), stdout=PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout:
+            said.append(line)
+            began |= dict.fromkeys(ran(line), time.monotonic())
+    assert process.returncode == 0, "".join(said)[-4000:]
     ends = [*list(began.values())[1:], time.monotonic()]
     return {stage.split("@")[0]: end - start for (stage, start), end in zip(began.items(), ends, strict=True)}
 
@@ -92,7 +93,8 @@ def clone(folder: Path) -> Path:
 
 
 def digests(profile: Path) -> dict[str, str]:
-    files = [path for name in WRITTEN for path in sorted((profile / name).rglob("*")) if path.is_file()]
+    there = [path for name in WRITTEN for path in sorted((profile / name).rglob("*")) if path.is_file()]
+    files = [path for path in there if not re.fullmatch(r"\..*\.part", path.name)]  # what a killed write leaves beside
     return {str(path.relative_to(profile)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

@@ -118,8 +118,10 @@ def _shown(values: NDArray[Any], header: Dataset) -> Grey:
         ends = [-FAR, FAR]
     with np.errstate(over="ignore"):  # a sigmoid window, far below its centre
         shown = apply_voi_lut(np.append(values, ends).astype(values.dtype), header)
-    # pydicom returns the window in units that depend on the bits stored; the two appended values are its ends.
-    return stretch(shown[:-2], float(shown[-2]), float(shown[-1]))
+    # pydicom returns the window in units that depend on the bits stored, and on the sign of a rescale slope; the two
+    # appended values are its ends.
+    black, white = float(shown[-2]), float(shown[-1])
+    return stretch(shown[:-2], black, white) if white > black else stretch(-shown[:-2], -black, -white)
 
 
 def _one_of(value: object, choice: tuple[str, ...]) -> str:

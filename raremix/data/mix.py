@@ -132,7 +132,10 @@ def _dreambooth_mix(draw: Draw, ratio: float = np.inf) -> pd.DataFrame:
 
 
 def _prior_only(draw: Draw) -> pd.DataFrame:
-    """dreambooth_mix, each synthetic image replaced by the one of its seed that was prompted without the finding."""
+    """dreambooth_mix, each synthetic image replaced by the one of its seed that was prompted without the finding.
+
+    Each image, real ones too, weighs what it weighs there.
+    """
     filling = _filling(draw)
     return _mixed(draw, {finding: negatives_of(draw.pool[finding], rows) for finding, rows in filling.items()})
 
@@ -166,10 +169,10 @@ def _weights(real: int, synthetic: int, least: float) -> tuple[float, float]:
 
 
 def _shuffled(draw: Draw) -> pd.DataFrame:
-    """dreambooth_mix, the label vectors of its synthetic images permuted among them."""
-    mixed = _dreambooth_mix(draw).reset_index(drop=True)
+    """dreambooth_mix, the label vectors of its synthetic images permuted among them, each with the weight it has."""
+    mixed, dealt = _dreambooth_mix(draw).reset_index(drop=True), [*draw.findings, "weight"]
     rows = np.flatnonzero(mixed["source"] == "synthetic")
-    mixed.loc[rows, draw.findings] = mixed.loc[draw.rng("shuffled").permutation(rows), draw.findings].to_numpy()
+    mixed.loc[rows, dealt] = mixed.loc[draw.rng("shuffled").permutation(rows), dealt].to_numpy()
     return mixed
 
 
