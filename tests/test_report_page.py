@@ -267,7 +267,7 @@ def test_the_page_is_opened_where_there_is_a_display_and_named_anyway(tmp_path, 
 def test_make_report_builds_the_page_and_opens_it():
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(
-        r"^report: \.venv/checked ##.*\n\tdvc repro report\n\tpython -m stages\.show report/index\.html$",
+        r"^report: \.venv/checked ##.*\n\tdvc --wait-for-lock repro report\n\tpython -m stages\.show report/index\.html$",
         makefile,
         re.M,
     )
