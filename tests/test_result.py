@@ -271,25 +271,6 @@ def test_a_profile_s_results_stand_in_the_roots_pages_once_it_has_run(profile, n
         check_blocks(page, profile / "metrics")
 
 
-def test_the_benchmarks_block_has_the_latest_of_each_machine(profile):
-    def keep(file, day, ratio, gpu):
-        made = {"date": day, "commit": "0123456789", "hardware": {"cpu": "EPYC", "cores": 2, "gpu": gpu}}
-        measured = {"name": "test_ingest_against_it", "extra_info": {"times_as_fast": ratio}, "stats": {"min": 0.5}}
-        written = {"datetime": f"{day}T10:00:00", "machine_info": {"raremix": made}, "benchmarks": [measured]}
-        (profile / "benchmarks" / "results" / file).write_text(json.dumps(written))
-
-    (profile / "benchmarks" / "results").mkdir(parents=True)
-    keep("a.json", "2026-11-22", 1.25, None)
-    keep("b.json", "2026-11-20", 9.0, None)
-    keep("c.json", "2026-11-21", 3.0, "H200")
-    (profile / "study.md").write_text("<!-- benchmarks -->\n<!-- /benchmarks -->\n")
-    assert main(["--pages", "study.md"]) == 0
-    assert (profile / "study.md").read_text().splitlines()[3:-1] == [
-        "| ingest against it | 1.25 | 0.50 | EPYC, 2 cores | 2026-11-22 | 0123456 |",
-        "| ingest against it | 3.00 | 0.50 | H200 | 2026-11-21 | 0123456 |",
-    ]
-
-
 def test_the_estimators_block_has_a_row_a_method_and_a_column_a_share_of_edits(profile):
     rows = [f"implicit,0.5,{share},9,14,{mean},0.1" for share, mean in ((0.5, 0.6), (1.0, 0.3), (0.0, 0.7))]
     header = "method,readable,share_of_edits,attributes,classifiers,spearman,least"
