@@ -1,6 +1,5 @@
 """The command line every stage shares."""
 
-import errno
 import gc
 import inspect
 import json
@@ -13,7 +12,7 @@ from typing import Any, get_type_hints
 from jsonargparse import ArgumentError, ArgumentParser, get_loader
 from yaml import YAMLError
 
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, no_memory
 from raremix.runtime.files import full_disk
 
 Stage = Callable[..., None]
@@ -55,14 +54,12 @@ def told(error: Exception) -> str | None:
 
 def _without_memory(error: Exception, read: list[str]) -> str | None:
     """The one line for a lack of memory, on the device or beside it, in a stage that reads the sections ``read``."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}  # by name: torch and joblib need not be imported
     where = f"params.yaml, {', '.join(read)}" if read else "params.yaml"
-    if "BrokenProcessPool" in kinds:
+    if "BrokenProcessPool" in {kind.__name__ for kind in type(error).__mro__}:  # by name: joblib has one of its own
         return (
             "a worker process died, most likely for lack of memory; free some, or allow fewer cores, and run it again"
         )
-    refused = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's, on the CPU
-    if kinds & {"MemoryError", "OutOfMemoryError"} or getattr(error, "errno", None) == errno.ENOMEM or refused:
+    if no_memory(error):
         return f"no memory left; lower this stage's batch in {where}, or run it where there is more"
     return None
 

@@ -2,6 +2,7 @@ import errno
 import math
 import os
 import resource
+import shutil
 from contextlib import contextmanager
 
 import pytest
@@ -72,17 +73,15 @@ def test_a_file_is_whole_or_absent(tmp_path):
     assert path.read_text() == "new"
 
 
-def test_two_processes_that_write_one_file_do_not_write_into_each_other_s(tmp_path, monkeypatch):
+def test_what_a_killed_write_has_left_goes_with_the_next(tmp_path):
     path = tmp_path / "table.csv"
-    with replacing(path) as ours:
-        ours.write_text("ours")
-        with monkeypatch.context() as other:
-            other.setattr(os, "getpid", lambda: 1)
-            with replacing(path) as theirs:
-                theirs.write_text("theirs")
-        assert path.read_text() == "theirs"
-        assert ours.read_text() == "ours"
-    assert path.read_text() == "ours"
+    with replacing(path) as temporary:
+        temporary.write_text("ha")
+        left = shutil.copy(temporary, tmp_path / "left")
+    shutil.move(left, temporary)
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [path]
 
 

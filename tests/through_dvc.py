@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -93,8 +92,7 @@ def clone(folder: Path) -> Path:
 
 
 def digests(profile: Path) -> dict[str, str]:
-    there = [path for name in WRITTEN for path in sorted((profile / name).rglob("*")) if path.is_file()]
-    files = [path for path in there if not re.fullmatch(r"\..*\.part", path.name)]  # what a killed write leaves beside
+    files = [path for name in WRITTEN for path in sorted((profile / name).rglob("*")) if path.is_file()]
     return {str(path.relative_to(profile)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

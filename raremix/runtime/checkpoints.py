@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from raremix.runtime.device import device
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, no_memory, one_line
 from raremix.runtime.files import replacing, sha256
 
 SCRATCH = Path("scratch")
@@ -44,8 +44,9 @@ class Checkpoint:
         try:
             state = torch.load(self._file, "cpu", weights_only=True)
         except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"{self._file}: can't be read ({reason}); remove it and run again") from None
+            if no_memory(error):
+                raise
+            raise UserError(f"{self._file}: can't be read ({one_line(error)}); remove it and run again") from None
         for name, part in parts.items():
             part.load_state_dict(state[name])
         return int(state["step"])

@@ -1,8 +1,17 @@
 """The one exception a user is meant to see, and what others say in one line."""
 
+import errno
+
 
 class UserError(Exception):
     """Something the user can put right: the message is one line that names the file, row or key and says what to do."""
+
+
+def no_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory was refused, on the device or beside it, in whatever words a library has."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}  # by name: torch need not be imported
+    said = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's, on the CPU
+    return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or getattr(error, "errno", None) == errno.ENOMEM or said
 
 
 def one_line(error: BaseException) -> str:

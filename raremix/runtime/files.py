@@ -23,9 +23,12 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; it takes ``path``'s place if the block ends well, else it is removed."""
+    """Yield a temporary path beside ``path``; it takes ``path``'s place if the block ends well, else it is removed.
+
+    What a killed process has left of the same file is overwritten; DVC keeps two runs from writing it at once.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # of no other process that writes it, too
+    temporary = path.with_name(f".{path.name}.part")
     try:
         with full_disk(path):
             yield temporary

@@ -1,5 +1,6 @@
 """Weights on disk: safetensors alone, read and written in one place, so that a broken file is one clear line."""
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def read(file: Path, remedy: str) -> dict[str, torch.Tensor]:
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise  # the disk, permissions or memory: the file may be whole
         raise UserError(f"{file}: no whole safetensors file ({one_line(error)}); {remedy}") from None
 
 
