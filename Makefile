@@ -10,11 +10,11 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: .venv/checked ## rebuild the study on the phantom (dvc repro) and print the result
-	dvc --wait-for-lock repro
+	python -m stages.repro
 	python -m stages.result
 
 smoke: .venv/checked-smoke ## the same study in miniature, for a first look
-	cd profiles/smoke && dvc --wait-for-lock repro && python -m stages.result
+	cd profiles/smoke && python -m stages.repro && python -m stages.result
 
 report: .venv/checked ## build the page of the run where it is not up to date (dvc repro report), and open it
 	dvc --wait-for-lock repro report

@@ -2,6 +2,8 @@
 
 In: the arm's mix, the trial's split, the backbone, the images' checksums. Out: the model, its losses and its
 validation predictions.
+
+On a CPU it uses one core: the others are for other classifiers (``python -m stages.repro``).
 """
 
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from raremix.data.checksums import read_checksums
 from raremix.data.manifest import read_manifest, write_csv
 from raremix.data.trial import read_trial
 from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.device import one_core
 from stages.cli import run
 
 MIX = ["image_id", "file", "source", "weight", "late"]
@@ -53,15 +56,17 @@ def classify(
     examples = Examples(pixels, rows[findings].to_numpy(np.float32), *draws)
     checkpoint = Checkpoint("classify", name, classify, mixes / f"{name}.csv", mixes / f"{name}.sha256", weights)
     model = from_backbone(classify.model, len(findings), weights, trial)
-    # The seed leaves the arm out: arms of one trial start alike and draw alike.
-    model, losses = train(model, examples, classify.training, f"{shots}-{trial}", checkpoint, recipe(arm))
+    with one_core():
+        # The seed leaves the arm out: arms of one trial start alike and draw alike.
+        model, losses = train(model, examples, classify.training, f"{shots}-{trial}", checkpoint, recipe(arm))
     save_run(out, model, classify.model, findings, classify.training.precision)
     write_csv(pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses}), out / "losses.csv")
     everything = read_manifest(manifest)
     parts = read_trial(splits / f"trial{trial}.csv").set_index("image_id")["part"]
     validation = everything[everything["image_id"].map(parts) == "validation"]
     seen = images.load(list(validation["file"]), read_checksums(checksums))
-    predictions = predict_run(out, validation, seen, "validation")
+    with one_core():
+        predictions = predict_run(out, validation, seen, "validation")
     write_csv(predictions, out / "predictions.csv", "%.6f")
     checkpoint.clear()
 

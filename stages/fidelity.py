@@ -83,14 +83,15 @@ def fidelity(
 def _fidelity(
     how: Measuring, findings: list[str], validation: Gallery, training: Gallery, drawn: Gallery
 ) -> pd.DataFrame:
-    """A row a finding, of its carriers, and one of all; the other ``kind`` are real training images, to compare."""
+    """A row a finding, of its carriers, and one of all these; the other ``kind`` are real training images."""
     rows = []
     for finding in [*findings, "all"]:
         for kind, gallery in (("synthetic", drawn), ("real", training)):
             theirs = gallery
             if kind == "synthetic" and finding != "all":
                 theirs = gallery.of(gallery.rows.index[gallery.rows["checkpoint"] == finding])
-            ours, theirs = (_carriers(one, finding) for one in (validation, theirs))
+            carried = findings if finding == "all" else [finding]
+            ours, theirs = (_carriers(one, carried) for one in (validation, theirs))
             seed = seed_for("fidelity", finding)
             found = measured(ours.features, theirs.features, ours.pixels, theirs.pixels, how, seed)
             figures = {"images" if name == "synthetic" else name: value for name, value in asdict(found).items()}
@@ -98,8 +99,9 @@ def _fidelity(
     return pd.DataFrame(rows)
 
 
-def _carriers(gallery: Gallery, finding: str) -> Gallery:
-    return gallery if finding == "all" else gallery.of(gallery.rows.index[gallery.rows[finding] == 1])
+def _carriers(gallery: Gallery, findings: list[str]) -> Gallery:
+    """Those with any of the ``findings``: a pair's image without them may be a radiograph."""
+    return gallery.of(gallery.rows.index[gallery.rows[findings].eq(1).any(axis=1)])
 
 
 def _added(

@@ -2,9 +2,9 @@
 
 In: real images, all synthetic images, and a network that extracts the features: the backbone, or torchxrayvision's
 DenseNet-121 from a file. Out: copies-<shots>-<trial>.csv (the copies of training images, which mix leaves out with
-their pairs), memorisation.csv, nearest.png. Validation also says what is ordinary, so which distances are a copy's.
-Pixels of validation and test are held against the real and synthetic images that train, and a near-duplicate there
-stops the run.
+their pairs), memorisation.csv, nearest.png. Validation also says what is ordinary, so which distances are a copy's; the
+radiograph that an image is an edit of is not held against it. Pixels of validation and test are held against the real
+and synthetic images that train, and a near-duplicate there stops the run.
 """
 
 from dataclasses import dataclass
@@ -89,7 +89,8 @@ def screen(
 
 
 def _seen(gallery: Gallery) -> Seen:
-    return Seen(list(gallery.rows.index), gallery.pixels, gallery.features)
+    originals = list(gallery.rows["original"]) if "original" in gallery.rows else []
+    return Seen(list(gallery.rows.index), gallery.pixels, gallery.features, originals)
 
 
 def _counts(found: Memorised, drawn: Gallery, shots: int, trial: int) -> pd.DataFrame:

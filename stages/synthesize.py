@@ -3,6 +3,9 @@
 In: a fine-tuned model, the captions of the base corpus, and the plan of the label sets that the mixes need. Out: PNGs;
 in a folder of their own, so that later stages need not look at every image, their manifest with checksums, the rest of
 their recipe and their model's lineage; a picture of the real instances beside synthetic ones.
+
+A pair is as it was drawn, or it is the radiograph that both its images start from, without and with the finding: what
+the token changes is then laid over that radiograph (``synthesize.onto``).
 """
 
 import shutil
@@ -11,8 +14,10 @@ from math import ceil
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
+from numpy.typing import NDArray
 
 from raremix.data import captions, images
 from raremix.data.checksums import Checksums, read_checksums
@@ -22,14 +27,17 @@ from raremix.data.lineage import read_lineage
 from raremix.data.manifest import SYNTHETIC, read_manifest, write_csv
 from raremix.data.manifest import findings as findings_of
 from raremix.generator import tuned
+from raremix.generator.effect import laid_over
 from raremix.generator.sample import Order, Sampling, draw_all, skipped
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import device
+from raremix.runtime.errors import UserError
 from raremix.runtime.files import sha256
 from raremix.runtime.seeds import generator, seed_for
 from stages.cli import run
 
 GRID = 8  # images in a row of the picture
+RECIPE = ["image_id", "negative_prompt", "guidance_limit", "strength", "onto", "original"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +47,18 @@ class Synthesize:
     least: PositiveInt  # images of each finding, where the mixes need fewer
     spare: NonNegativeFloat  # share of images drawn beyond those, since copies of training images are left out
     strength: ClosedUnitInterval  # 1 starts from pure noise, less from a noised radiograph of the base model's corpus
+    onto: Literal["drawn", "original"]  # leave a pair as it is drawn, or lay its difference over that radiograph
     negative_prompt: Literal["empty", "without_finding"]  # what guidance leads away from
     guidance_limit: PositiveFloat | None  # how far it leads at most, in norms of the unguided prediction
     sampling: Sampling
 
     def __post_init__(self) -> None:
         skipped(self.sampling, self.strength)
+        if self.onto == "original" and self.strength == 1:
+            raise UserError(
+                "params.yaml, synthesize.onto: at a strength of 1 images start from noise and have no original; say "
+                "drawn, or lower synthesize.strength"
+            )
 
 
 def synthesize(
@@ -78,20 +92,34 @@ def synthesize(
     shutil.rmtree(drawn, ignore_errors=True)
     drawn.mkdir(parents=True)
     plan["file"] = [str(shutil.copy(file, drawn)) for file in files]
+    if originals is not None and synthesize.onto == "original":
+        _lay_over(originals, plan["file"])
     lineage = read_lineage(model)
     instances = lineage.loc[lineage["role"] == "instance", "image_id"]
     _tell(plan, synthesize, instances, model)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copy(model / LINEAGE, out)
-    write_csv(plan[["image_id", "negative_prompt", "guidance_limit", "strength", "original"]], out / "recipe.csv")
+    write_csv(plan[RECIPE], out / "recipe.csv")
     write_csv(plan[[*SYNTHETIC, *findings_of(rows)]], out / "manifest.csv")
     _picture(rows.set_index("image_id").loc[instances, "file"], plan, finding, listed, log)
     checkpoint.clear()
 
 
+def _lay_over(originals: NDArray[np.uint8], files: "pd.Series[str]") -> None:
+    """Replace each pair among the ``files``, positives first, by its original with what the token changes, and without.
+
+    ``originals`` are those of the files ``[n, side, side]``.
+    """
+    pairs = len(files) // 2
+    for original, positive, negative in zip(originals, files[:pairs], files[pairs:], strict=False):
+        drawn = images.load([positive, negative], {file: sha256(Path(file)) for file in (positive, negative)})
+        images.save(laid_over(original, *drawn), positive)
+        images.save(original, negative)
+
+
 def _tell(plan: pd.DataFrame, synthesize: Synthesize, instances: "pd.Series[str]", model: Path) -> None:
     """Add to the ``plan`` how its images came about, and their checksums."""
-    plan["parents"], plan["strength"] = "|".join(instances), synthesize.strength
+    plan["parents"], plan["strength"], plan["onto"] = "|".join(instances), synthesize.strength, synthesize.onto
     if synthesize.strength < 1:
         plan["parents"] += "|" + plan["original"]
     else:

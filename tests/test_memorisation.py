@@ -118,12 +118,36 @@ def test_one_synthetic_image_is_enough(patients):
     assert len(memorised(part_of(new, 1), training, held_out, RATE).synthetic) == 1
 
 
-def test_two_training_images_are_enough_to_tell_a_copy_and_one_is_not(patients):
+def test_three_training_images_are_enough_to_tell_a_copy_and_two_are_not(patients):
     training, held_out, _ = patients
-    two = part_of(training, 2)
-    assert memorised(two, two, held_out, RATE).synthetic["copy"].all()
-    with pytest.raises(UserError, match=r"^1 training images, two needed"):
-        memorised(two, part_of(training, 1), held_out, RATE)
+    three = part_of(training, 3)
+    assert memorised(three, three, held_out, RATE).synthetic["copy"].all()
+    with pytest.raises(UserError, match=r"^2 training images, three needed"):
+        memorised(three, part_of(training, 2), held_out, RATE)
+
+
+def edits(training, of):
+    """Copies of the first training images, known as edits of the training images ``of``."""
+    names = [f"n{index}" for index in range(len(of))]
+    originals = ["" if index is None else training.names[index] for index in of]
+    return replace(part_of(training, len(of)), names=names, originals=originals)
+
+
+def test_an_edit_may_be_like_its_original_and_like_no_other_training_image(patients):
+    training, held_out, _ = patients
+    table = memorised(edits(training, [0, 50, None]), training, held_out, RATE).synthetic
+    assert table["copy"].tolist() == [False, True, True]
+    assert table["nearest"].tolist()[1:] == ["t1", "t2"]
+    assert table["nearest"][0] != "t0"
+
+
+def test_an_edit_is_measured_as_if_its_original_did_not_train(patients):
+    training, held_out, _ = patients
+    table = memorised(edits(training, [0]), training, held_out, RATE).synthetic
+    rest = Seen(training.names[1:], training.pictures[1:], training.features[1:])
+    without = memorised(replace(edits(training, [0]), originals=[]), rest, held_out, RATE).synthetic
+    assert table["nearest"].tolist() == without["nearest"].tolist()
+    assert table["pixel_distance"].item() == pytest.approx(without["pixel_distance"].item())
 
 
 def test_too_few_held_out_images_can_calibrate_nothing(patients):

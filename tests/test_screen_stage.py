@@ -56,6 +56,12 @@ def test_where_nothing_is_copied_the_list_has_a_header_alone(tmp_path):
     assert pd.read_csv(tmp_path / "metrics" / "memorisation.csv")["copies"].tolist() == [0, 0]
 
 
+def test_an_edit_of_a_training_image_may_look_like_it(tmp_path):
+    build_study(tmp_path, planted="air3", edit="air3")
+    call(tmp_path)
+    assert pd.read_csv(tmp_path / "screened" / "copies-5-0.csv").empty
+
+
 @pytest.mark.parametrize("leaked", [0, 105], ids=["train", "held back, which the ceiling learns from"])
 def test_a_test_image_that_trains_stops_the_run(tmp_path, leaked):
     build_study(tmp_path, leaked=leaked)

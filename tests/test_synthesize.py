@@ -2,14 +2,18 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from raremix.data import images
 from raremix.data.manifest import FIXED, write_csv
+from raremix.generator.effect import laid_over
 from raremix.generator.sample import Sampling
-from stages.synthesize import Synthesize, _plan
+from raremix.runtime.errors import UserError
+from stages.synthesize import Synthesize, _lay_over, _plan
 
-ASKED = Synthesize(3, 0.0, 0.9, "without_finding", None, Sampling(4, 3.0, 2, "float32"))
+ASKED = Synthesize(3, 0.0, 0.9, "drawn", "without_finding", None, Sampling(4, 3.0, 2, "float32"))
 
 
 @pytest.fixture
@@ -91,3 +95,33 @@ def test_spare_pairs_come_after_those_that_the_mixes_need(tables, spare, pairs):
 
 def test_spare_pairs_come_also_where_the_mixes_need_few(tables):
     assert len(plan(tables, replace(ASKED, spare=0.5))) == 2 * 5, "of the three that are the least"
+
+
+def test_what_a_pair_shares_leaves_an_original_as_it_is():
+    rng = np.random.default_rng(0)
+    originals, drawn = rng.integers(0, 256, (2, 3, 8, 8), np.uint8)
+    assert (laid_over(originals, drawn, drawn) == originals).all()
+
+
+def test_what_a_token_changes_is_laid_over_the_original_and_cut_at_black_and_white():
+    original, without = np.full((2, 2), 100, np.uint8), np.full((2, 2), 90, np.uint8)
+    with_it = np.array([[90, 110], [0, 255]], np.uint8)
+    assert laid_over(original, with_it, without).tolist() == [[100, 120], [10, 255]]
+    assert laid_over(without, np.zeros_like(without), original).tolist() == [[0, 0], [0, 0]]
+
+
+def test_each_pair_becomes_its_own_original_with_and_without_the_finding(tmp_path):
+    rng = np.random.default_rng(0)
+    originals, drawn = rng.integers(60, 190, (2, 8, 8), np.uint8), rng.integers(90, 110, (4, 8, 8), np.uint8)
+    files = [str(tmp_path / f"{k}.png") for k in range(4)]
+    for image, file in zip(drawn, files, strict=True):
+        images.save(image, file)
+    _lay_over(np.concatenate([originals, originals]), files)
+    positives, negatives = np.split(np.stack([np.asarray(images.Image.open(file), int) for file in files]), 2)
+    assert (negatives == originals).all()
+    assert (positives - negatives == drawn[:2].astype(int) - drawn[2:]).all()
+
+
+def test_images_that_start_from_noise_have_no_original_to_be_laid_over():
+    with pytest.raises(UserError, match=r"synthesize\.onto: at a strength of 1 .* say drawn, or lower"):
+        replace(ASKED, onto="original", strength=1.0)

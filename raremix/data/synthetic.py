@@ -56,16 +56,28 @@ def read_pool(
 
 
 def read_drawn(root: Path, task: Sequence[str], findings: Sequence[str], shots: int, trial: int) -> pd.DataFrame:
-    """All that the checkpoints of the ``task``'s findings drew, with their ``checkpoint``, a finding; lineage unread.
+    """All that the checkpoints of the ``task``'s findings drew; lineage unread.
+
+    Two columns more than ``read_synthetic`` has: ``checkpoint``, a finding, and the ``original`` that an image is an
+    edit of, '' if it started from noise.
 
     Raises:
-        UserError: as ``read_synthetic``.
+        UserError: as ``read_synthetic``; or a recipe.csv is missing or no such table.
     """
+    folders = {finding: root / f"{finding}-{shots}-{trial}" for finding in task}
     tables = [
-        read_synthetic(root / f"{finding}-{shots}-{trial}" / "manifest.csv", findings).assign(checkpoint=finding)
-        for finding in task
+        read_synthetic(folder / "manifest.csv", findings)
+        .assign(checkpoint=finding)
+        .merge(_originals(folder), "left", validate="1:1")
+        for finding, folder in folders.items()
     ]
     return pd.concat(tables, ignore_index=True)
+
+
+def _originals(folder: Path) -> pd.DataFrame:
+    """``image_id, original``."""
+    columns = ["image_id", "original"]
+    return read_table(folder / "recipe.csv", columns, "run `dvc repro -f synthesize`")[columns]
 
 
 def without_copies(pool: Pool, file: Path) -> dict[str, pd.DataFrame]:

@@ -3,7 +3,8 @@
 A distance alone can't tell: a plain radiograph has many near it, copied or not. So the distance to the nearest training
 image counts in relation to the mean distance to the next ones, of fifty in all (Carlini et al. 2023, "Extracting
 training data from diffusion models"), and too near is what hardly any held-out real image is, in feature space or in
-pixel space. Carlini et al. take half that mean for all images; here the held-out images say how much it is.
+pixel space. Carlini et al. take half that mean for all images; here the held-out images say how much it is. The
+radiograph that an image is a known edit of is none of its neighbours: asked is whether it copies any other.
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ class Seen:
     names: Sequence[str]
     pictures: NDArray[np.uint8]  # [n, side, side]
     features: Array  # [n, width]
+    originals: Sequence[str] = ()  # the training image that each is an edit of, or ''; none of them is, if empty
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,14 @@ def memorised(synthetic: Seen, training: Seen, held_out: Seen, rate: float) -> M
     (``raremix.data.resemblance``), those in feature space are taken after whitening.
 
     Raises:
-        UserError: fewer than two training images, too few held-out ones for ``rate``, or so many of these are training
-            images that the threshold would let copies pass. A check that can't be calibrated must not look passed.
+        UserError: fewer than three training images, too few held-out ones for ``rate``, or so many of these are
+            training images that the threshold would let copies pass. A check that can't be calibrated must not look
+            passed.
     """
     n = len(held_out.names)
     rank = int(rate / 2 * (n + 1) + 1e-9)  # in floating point 0.29 * 100 is below 29
-    if len(training.names) < 2:
-        raise UserError(f"{len(training.names)} training images, two needed to tell a copy; check the split")
+    if len(training.names) < 3:
+        raise UserError(f"{len(training.names)} training images, three needed to tell a copy; check the split")
     if not rank:
         raise UserError(
             f"{n} held-out images can't calibrate {rate:g} false alarms, {int(np.ceil(2 / rate)) - 1} can; allow more "
@@ -107,13 +110,30 @@ class _Nearest:
 
 def _nearest(seen: Seen, training: Seen, whitening: Array) -> dict[str, _Nearest]:
     """By space."""
-    neighbours = min(NEIGHBOURS, len(training.names))
+    own = _own(seen, training)
+    neighbours = min(NEIGHBOURS + 1, len(training.names))  # one more than are wanted
     chunks = [_smallest(chunk, neighbours) for chunk in resemblance.distances(seen.pictures, training.pictures)]
-    pixel = _related(*(np.concatenate(part) for part in zip(*chunks, strict=True)))
+    distances, indices = (np.concatenate(part) for part in zip(*chunks, strict=True))
+    pixel = _related(*_others(distances, indices, own))
     if not whitening.shape[1]:
         return {"feature": _Nearest(np.full(len(seen.names), np.nan), pixel.indices), "pixel": pixel}
     search = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(training.features @ whitening)
-    return {"feature": _related(*search.kneighbors(seen.features @ whitening)), "pixel": pixel}
+    distances, indices = search.kneighbors(seen.features @ whitening)
+    return {"feature": _related(*_others(distances, indices, own)), "pixel": pixel}
+
+
+def _own(seen: Seen, training: Seen) -> NDArray[np.int64]:
+    """``[n]``: the index of the training image that each image is an edit of, -1 if there is none."""
+    places = {name: index for index, name in enumerate(training.names)}
+    return np.array([places.get(name, -1) for name in seen.originals or [""] * len(seen.names)])
+
+
+def _others(distances: Array, indices: NDArray[np.int64], own: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+    """The nearest ``[n, neighbours]`` but for the image's ``own`` original; where that is not among them, the last."""
+    left_out = indices == own[:, None]
+    left_out[~left_out.any(axis=1), -1] = True
+    one_less = len(indices), indices.shape[1] - 1
+    return distances[~left_out].reshape(one_less), indices[~left_out].reshape(one_less)
 
 
 def _smallest(distances: resemblance.Array, count: int) -> tuple[resemblance.Array, NDArray[np.int64]]:

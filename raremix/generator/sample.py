@@ -1,6 +1,7 @@
 """Images of a pipeline, each with a seed of its own."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,44 +67,36 @@ def draw(
     Where prompt and negative prompt are the same, guidance is none; ``guidance_limit`` is the one of ``limited``. The
     initial noise of an image comes from its seed alone, and DPM-Solver++ adds none. At a ``strength`` below 1 an image
     starts from its original (``originals [n, size, size]``), noised to that share of the schedule (SDEdit, Meng et al.
-    2022), and keeps the original's build; at 1 it starts from pure noise.
-    """
-    images = []
-    for start in range(0, len(order), sampling.batch):
-        part = slice(start, start + sampling.batch)
-        starts = None if originals is None else originals[part]
-        images.append(_fitting(pipeline, order[part], sampling, starts, strength, guidance_limit))
-    return np.concatenate(images)
-
-
-def _fitting(
-    pipeline: StableDiffusionPipeline,
-    order: Order,
-    sampling: Sampling,
-    originals: NDArray[np.uint8] | None,
-    strength: float,
-    guidance_limit: float | None,
-) -> NDArray[np.uint8]:
-    """What ``_batch`` draws, in halves where the device has no memory for all of it at once.
+    2022), and keeps the original's build; at 1 it starts from pure noise. Where the device has no memory for a batch,
+    halves of it are drawn from then on.
 
     Raises:
         UserError: it has none for a single image.
     """
-    try:
-        return _batch(pipeline, order, sampling, originals, strength, guidance_limit)
-    except torch.OutOfMemoryError:
-        if len(order) == 1:
-            raise UserError(
-                f"the {device().type} has no memory left for a single image; close what else runs on it"
-            ) from None
-    torch.cuda.empty_cache()
-    half = (len(order) + 1) // 2
-    print(f"no memory for {len(order)} images at once; drawing {half}: lower sampling.batch to save the attempt")
-    halves = []
-    for part in (slice(half), slice(half, None)):
+    images, start, most = [], 0, sampling.batch
+    while start < len(order):
+        part = slice(start, start + most)
         starts = None if originals is None else originals[part]
-        halves.append(_fitting(pipeline, order[part], sampling, starts, strength, guidance_limit))
-    return np.concatenate(halves)
+        with suppress(torch.OutOfMemoryError):
+            images.append(_batch(pipeline, order[part], sampling, starts, strength, guidance_limit))
+            start += most
+            continue
+        most = _fewer(len(order[part]))  # out here, where nothing holds the tensors of the attempt
+    return np.concatenate(images)
+
+
+def _fewer(images: int) -> int:
+    """How many to try at once where the device has no memory for ``images``.
+
+    Raises:
+        UserError: it has none for a single one.
+    """
+    if images == 1:
+        raise UserError(f"the {device().type} has no memory left for a single image; close what else runs on it")
+    torch.cuda.empty_cache()
+    half = (images + 1) // 2
+    print(f"no memory for {images} images at once; drawing {half}: lower sampling.batch to save the attempt")
+    return half
 
 
 @torch.no_grad()

@@ -24,13 +24,13 @@ FIGURES = {
 NOTE = (
     "On validation; the mean over trials and their range. The rows of real training images say what two sets of real "
     "images reach: hold the others against these. KID: 0 for one population, in the features' own scale. MS-SSIM: the "
-    "higher, the less diverse. Findings of all images together are as frequent in synthetic images as the mixes need "
-    "them, in real ones as nature has them, which counts as a difference."
+    "higher, the less diverse. All: with any of the findings, which are as frequent there as the mixes need them in "
+    "synthetic images, and as nature has them in real ones; that counts as a difference."
 )
 COPIES = (
     "A copy is a synthetic image nearer to a training image, in relation to the next fifty, than hardly any real image "
-    "is that no model has seen. Of ordinary images the share in the last column passes for copies by chance. No arm "
-    "trains on a copy, nor on the other image of its pair."
+    "is that no model has seen; the radiograph that it is an edit of does not count. Of ordinary images the share in "
+    "the last column passes for copies by chance. No arm trains on a copy, nor on the other image of its pair."
 )
 ADDED = (
     "Gap: AUC with which the images that an arm adds can be told from real ones with the same finding, 0.5 is perfect. "

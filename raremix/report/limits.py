@@ -7,8 +7,9 @@ UNSEEN = "no detectable difference from"  # the answer's word where an interval 
 
 
 def limits(inputs: Inputs) -> list[str]:
-    """All that the run has figures for; none of a run that has none."""
-    return [*_trials(inputs), *_few(inputs), *_unseen(inputs), *_majority(inputs), *_gap(inputs), *_copies(inputs)]
+    """All that the run has figures for, and what its params imply."""
+    told = (_trials, _few, _unseen, _majority, _gap, _copies, _edits)
+    return [sentence for tell in told for sentence in tell(inputs)]
 
 
 def _trials(inputs: Inputs) -> list[str]:
@@ -75,4 +76,13 @@ def _copies(inputs: Inputs) -> list[str]:
     return [
         f"{copies:,} of {images:,} synthetic images count as copies of training images; of ordinary images, "
         f"{chance:.1%} do by chance. A copy that was altered may pass."
+    ]
+
+
+def _edits(inputs: Inputs) -> list[str]:
+    if inputs.params["synthesize"]["onto"] == "drawn":
+        return []
+    return [
+        "Synthetic images are training radiographs with a finding laid over them, and their pairs are those "
+        "radiographs: they show a patient's chest, and are as private as the radiographs."
     ]

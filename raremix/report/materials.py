@@ -10,7 +10,7 @@ from raremix.report.tables import figure, groups, plain, spoken, tabulate, value
 HIDDEN = "Radiographs are left out: they are, or were made from, those of real patients (report.show_patients)."
 ROWS = (
     "Above: the real images a model was fine-tuned on, repeated where they are few. In the middle: synthetic ones with "
-    "the finding. Below: the same seeds and captions without it."
+    "the finding. Below: their pairs, without it."
 )
 LEFT = (
     "The target: synthetic images carry other findings as often as the real images of their finding do. Asked for is a "
@@ -111,8 +111,8 @@ def _grids(inputs: Inputs, trial: int) -> list[Picture]:
         picture(
             file,
             f"{words(finding)}, trial {trial}",
-            f"Chest radiographs in three rows: real ones with {words(finding)}, synthetic ones with it, and synthetic "
-            "ones of the same seeds without it.",
+            f"Chest radiographs in three rows: real ones with {words(finding)}, synthetic ones with it, and their "
+            "pairs without it.",
         )
         for finding, file in files.items()
         if file.is_file()
