@@ -127,6 +127,7 @@ def _drawings(usual: Synthesize) -> Iterator[tuple[str, Synthesize]]:
     yield "limit 0.3", replace(usual, guidance_limit=0.3)
     yield "limit 0.65", replace(usual, guidance_limit=0.65)
     yield "strength 0.5", replace(usual, strength=0.5)
+    yield "onto drawn", replace(usual, onto="drawn")
 
 
 def _redrawn(draw: mix.Draw, drawing: Synthesize, name: str, findings: list[str]) -> mix.Draw:

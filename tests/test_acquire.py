@@ -1,8 +1,6 @@
 import csv
-import errno
 import hashlib
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,6 @@ import pytest
 from raremix.data.findings import NAMES, slug
 from raremix.data.phantom import cohort, dataset, render
 from raremix.runtime.errors import UserError
-from raremix.runtime.files import sha256
 from stages.acquire import Phantom, acquire
 from stages.sections import Data, Study
 
@@ -216,92 +213,3 @@ def test_a_test_part_too_small_for_its_positives_is_refused(tmp_path):
 def test_missing_tables_are_named(tmp_path):
     with pytest.raises(UserError, match=r"label_sets.csv: no such table"):
         acquire(Data(str(tmp_path), "phantom"), TINY, STUDY, tmp_path / "raw")
-
-
-def test_real_data_stay_where_they_are_and_are_listed(tmp_path):
-    (tmp_path / "real" / "train").mkdir(parents=True)
-    (tmp_path / "real" / "train" / "a.dicom").write_bytes(b"x" * 10)
-    (tmp_path / "real" / "labels.csv").write_text("image_id\na\n")
-    (tmp_path / "real" / "notes.txt").write_text("not listed")
-    acquire(Data(str(tmp_path / "real"), "vindr"), TINY, STUDY, tmp_path / "raw")
-    assert [row["path"] for row in rows(tmp_path / "raw" / "inventory.csv")] == ["labels.csv", "train/a.dicom"]
-    assert [p.name for p in (tmp_path / "raw").iterdir()] == ["inventory.csv"]
-
-
-def test_a_folder_that_can_not_be_read_is_named_and_no_inventory_written(tmp_path, monkeypatch):
-    root = tmp_path / "real"
-    for folder in ("open", "closed"):
-        (root / folder).mkdir(parents=True)
-        (root / folder / "a.png").write_bytes(b"x")
-    scan = os.scandir
-
-    def refuse(path):
-        if Path(path).name == "closed":
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(UserError, match=rf"^{root}/closed: the folder can't be read \(Permission denied\); mend"):
-        acquire(Data(str(root), "table"), TINY, STUDY, tmp_path / "raw")
-    assert not (tmp_path / "raw" / "inventory.csv").exists()
-
-
-def test_folders_behind_links_are_passed_over_and_linked_files_listed(tmp_path):
-    root = tmp_path / "real"
-    (root / "deep" / "er").mkdir(parents=True)
-    (root / "deep" / "er" / "a.png").write_bytes(b"x")
-    (root / "b.png").symlink_to(root / "deep" / "er" / "a.png")
-    (root / "round").symlink_to(root)
-    (root / "gone.png").symlink_to(root / "nowhere.png")
-    acquire(Data(str(root), "table"), TINY, STUDY, tmp_path / "raw")
-    assert [row["path"] for row in rows(tmp_path / "raw" / "inventory.csv")] == ["b.png", "deep/er/a.png"]
-
-
-@pytest.fixture
-def published(tmp_path):
-    """A data set with its publisher's list, which names a file that was not downloaded."""
-    root = tmp_path / "real"
-    (root / "train").mkdir(parents=True)
-    (root / "train" / "a.dicom").write_bytes(b"a" * 10)
-    (root / "train" / "b.dicom").write_bytes(b"b" * 10)
-    (root / "labels.csv").write_text("image_id\na\n")
-    publish(root, " ")  # as physionet.org does
-    return root
-
-
-def publish(root, between):
-    lines = [f"{sha256(path)}{between}{path.relative_to(root)}" for path in sorted(root.rglob("*.*"))]
-    lines += [f"{'0' * 64}{between}test/c.dicom", f"{'1' * 64}{between}LICENSE.txt"]
-    (root / "SHA256SUMS.txt").write_text("\n".join(lines) + "\n")
-
-
-@pytest.mark.parametrize("between", [" ", "  ", " *", "  ./"], ids=["PhysioNet", "coreutils", "binary", "find"])
-def test_files_are_held_against_the_publisher_s_list(published, tmp_path, capsys, between):
-    (published / "SHA256SUMS.txt").unlink()
-    publish(published, between)
-    acquire(Data(str(published), "vindr"), TINY, STUDY, tmp_path / "raw")
-    said = "3 of 3 files are listed in SHA256SUMS.txt and agree; 1 that it lists are not here"
-    assert said in capsys.readouterr().out
-
-
-def test_files_that_are_not_as_published_are_named(published, tmp_path):
-    for name in ("b", "a"):
-        (published / "train" / f"{name}.dicom").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"train/a.dicom: not as .*SHA256SUMS.txt says, and 1 more; get it again"):
-        acquire(Data(str(published), "vindr"), TINY, STUDY, tmp_path / "raw")
-    assert not (tmp_path / "raw" / "inventory.csv").exists()
-
-
-def test_a_broken_list_is_named_before_anything_is_read(published, tmp_path):
-    (published / "SHA256SUMS.txt").write_text("<html>log in</html>\n")
-    with pytest.raises(UserError, match=r"SHA256SUMS.txt, line 1: no SHA-256 and path"):
-        acquire(Data(str(published), "vindr"), TINY, STUDY, tmp_path / "raw")
-
-
-def test_real_data_that_are_not_there_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"data.root: .*nowhere is no directory"):
-        acquire(Data(str(tmp_path / "nowhere"), "vindr"), TINY, STUDY, tmp_path / "raw")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "labels.csv").write_text("image_id\n")
-    with pytest.raises(UserError, match="holds no image"):
-        acquire(Data(str(tmp_path / "empty"), "table"), TINY, STUDY, tmp_path / "raw")

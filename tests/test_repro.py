@@ -5,8 +5,7 @@ import sys
 
 import pytest
 import torch
-from ruamel.yaml import YAML
-from through_dvc import digests, environment, ran
+from through_dvc import digests, environment, forget, ran
 
 from stages import repro
 
@@ -88,6 +87,7 @@ def test_with_one_place_dvc_does_it_alone(gpus, monkeypatch, tmp_path):
 def test_classifiers_side_by_side_are_those_that_dvc_trains_one_after_the_other(study, monkeypatch, capfd):
     before = digests(study)
     forget("classify", study)
+    shutil.rmtree(study / "results/classify")
     monkeypatch.chdir(study)
     for name, value in environment(study).items():
         monkeypatch.setenv(name, value)
@@ -96,14 +96,3 @@ def test_classifiers_side_by_side_are_those_that_dvc_trains_one_after_the_other(
     trained = [stage for stage in ran(capfd.readouterr().out) if stage.startswith("classify@")]
     assert len(trained) == len(list((study / "results/classify").iterdir()))
     assert digests(study) == before
-
-
-def forget(stage, profile):
-    """Remove what the members of ``stage`` have made, and that they ever ran."""
-    shutil.rmtree(profile / "results" / stage)
-    shutil.rmtree(profile.parents[1] / ".dvc/cache/runs")
-    yaml, lock = YAML(), profile / "dvc.lock"
-    locked = yaml.load(lock)
-    for member in [name for name in locked["stages"] if name.startswith(f"{stage}@")]:
-        del locked["stages"][member]
-    yaml.dump(locked, lock)

@@ -238,18 +238,6 @@ def test_a_page_that_is_half_written_stays_as_it_was(profile, monkeypatch, capsy
     assert sorted(path.name for path in profile.iterdir()) == ["README.md", "metrics"]
 
 
-def measured(profile, block, csv):
-    """The lines of a page whose ``block`` is of a file in docs; before there is one, the block is empty."""
-    page, file = profile / "page.md", profile / "docs" / f"{block.replace('-', '_')}.csv"
-    page.write_text(f"<!-- {block} -->\n<!-- /{block} -->\n")
-    assert main(["--pages", "page.md"]) == 0, "nothing has been measured"
-    assert "|" not in page.read_text()
-    file.parent.mkdir()
-    file.write_text(csv)
-    assert main(["--pages", "page.md"]) == 0
-    return page.read_text().splitlines()
-
-
 @pytest.mark.parametrize("name", ["phantom-full", "phantom-second", "phantom-third", "phantom-arms"])
 def test_a_profile_s_results_stand_in_the_roots_pages_once_it_has_run(profile, name):
     page = profile / "study.md"
@@ -269,35 +257,3 @@ def test_a_profile_s_results_stand_in_the_roots_pages_once_it_has_run(profile, n
     (other / "provenance.json").unlink()
     with pytest.raises(UserError, match=r"provenance.json: no such file; in the profile's folder run"):
         check_blocks(page, profile / "metrics")
-
-
-def test_the_estimators_block_has_a_row_a_method_and_a_column_a_share_of_edits(profile):
-    rows = [f"implicit,0.5,{share},9,14,{mean},0.1" for share, mean in ((0.5, 0.6), (1.0, 0.3), (0.0, 0.7))]
-    header = "method,readable,share_of_edits,attributes,classifiers,spearman,least"
-    lines = measured(profile, "estimators", "\n".join([header, *rows]) + "\n")
-    assert "| implicit | 0.5 | 9 | 14 | 0.70 | 0.60 | 0.30 |" in lines
-
-
-def test_the_coverage_block_has_percents_for_one_finding_and_two(profile):
-    header = "trials,ratio,findings,metric,studies,coverage,false_alarms,family,width\n"
-    rows = "3,0.5,one,ap,2000,0.951,0.0483,0.04,0.1\n3,0.5,two,ap,2000,0.9485,0.05,0.03,0.1\n"
-    other = rows.replace("ap", "auroc").replace("0.951", "0.96")
-    lines = measured(profile, "coverage", header + rows + other)
-    assert "| 3 | 0.5 | AUROC | 2000 | 96.0, 94.8 | 4.8, 5.0 | 4.0, 3.0 |" in lines[3]
-    assert "| 3 | 0.5 | AP | 2000 | 95.1, 94.8 | 4.8, 5.0 | 4.0, 3.0 |" in lines[4]
-
-
-def test_the_levers_block_has_a_row_an_arm_and_lever(profile):
-    header = "arm,lever,trial,minority_ap,minority_auroc,majority_auroc\n"
-    rows = "oversample,,0,0.1,0.8,0.9\noversample,half the rate,0,0.2,0.7,0.9\noversample,,1,0.3,0.8,0.9\n"
-    lines = measured(profile, "levers", header + rows)
-    assert lines[3] == "| oversample | as in the study | 0.200 ± 0.141 | 0.800 ± 0.000 | 0.900 ± 0.000 |"
-    assert lines[4] == "| oversample | half the rate | 0.200 | 0.700 | 0.900 |"
-
-
-def test_the_generators_levers_have_a_row_a_lever_and_finding(profile):
-    header = "lever,finding,trial,auroc,pairs_won,with,without,others\n"
-    rows = ",air,0,0.88,0.9,0.7,0.2,0.1\n,air,1,0.9,1.0,0.8,0.1,0.2\nstrength 0.5,air,0,0.7,0.8,0.4,0.2,0.1\n"
-    lines = measured(profile, "generator-levers", header + rows)
-    assert lines[3] == "| as in the study | air | 0.88, 0.90 | 0.95 | 0.75 | 0.15 | 0.15 |"
-    assert lines[4] == "| strength 0.5 | air | 0.70 | 0.80 | 0.40 | 0.20 | 0.10 |"

@@ -13,6 +13,7 @@ from pathlib import Path
 from subprocess import PIPE
 
 import pytest
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 WRITTEN = ("data", "models", "results", "metrics", "report")
@@ -50,6 +51,16 @@ def timed_repro(profile: Path) -> dict[str, float]:
 def ran(said: str) -> list[str]:
     """The stages that DVC ran, by what it said."""
     return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+
+
+def forget(stage: str, profile: Path) -> None:
+    """Have DVC run ``stage`` again, all members if it has some, as if it had never run."""
+    shutil.rmtree(profile.parents[1] / ".dvc/cache/runs", ignore_errors=True)
+    yaml, lock = YAML(typ="safe"), profile / "dvc.lock"
+    locked = yaml.load(lock)
+    for name in [name for name in locked["stages"] if name.split("@")[0] == stage]:
+        del locked["stages"][name]
+    yaml.dump(locked, lock)
 
 
 @contextmanager

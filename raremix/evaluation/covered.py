@@ -1,4 +1,4 @@
-"""How often the analysis was right in simulated studies, as a table for docs/statistics.md."""
+"""How often the analysis is right, in simulated studies and by integration, as tables for docs/statistics.md."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from raremix.evaluation.files import read_table
 
 SHARES = ("coverage", "false_alarms", "family")
 METRIC = {"auroc": "AUROC", "ap": "AP"}
+COVERED = 0.05  # of intervals.csv's alphas, the one of which the table says how often limits cover
 
 
 def coverage_table(file: Path) -> list[str]:
@@ -28,6 +29,33 @@ def coverage_table(file: Path) -> list[str]:
             design = [f"{rows.trials.iloc[0]}", f"{rows.ratio.iloc[0]:g}", name, f"{rows.studies.iloc[0]}"]
             lines.append(f"| {' | '.join(design + [_both(rows[share]) for share in SHARES])} |")
     return lines
+
+
+def interval_table(file: Path) -> list[str]:
+    """Markdown lines from docs/intervals.csv: a row a method, in percent how often its limits cover or its p errs."""
+    table = read_table(file)
+    asked = table[["trials", "alpha"]].drop_duplicates().to_numpy()
+    lines = [
+        f"| | {' | '.join(_asked(int(trials), alpha) for trials, alpha in asked)} |",
+        f"|---|{'---:|' * len(asked)}",
+    ]
+    for method, rows in table.groupby("method", sort=False):
+        lines.append(
+            f"| {method} | {' | '.join(_reach(*row) for row in rows[['alpha', 'least', 'most']].to_numpy())} |"
+        )
+    return lines
+
+
+def _asked(trials: int, alpha: float) -> str:
+    if alpha == COVERED:
+        return f"limits of {100 * (1 - alpha):g} % cover: {trials} trials"
+    return f"p is below {100 * alpha:.2f} %: {trials} trials"
+
+
+def _reach(alpha: float, least: float, most: float) -> str:
+    if alpha == COVERED:
+        return f"{100 * (1 - most):.1f} to {100 * (1 - least):.1f}"
+    return f"{100 * least:.2f} to {100 * most:.2f}"
 
 
 def _both(shares: pd.Series) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from raremix.evaluation.audited import audit_tables
 from raremix.evaluation.benchmarked import benchmark_table
-from raremix.evaluation.covered import coverage_table
+from raremix.evaluation.covered import coverage_table, interval_table
 from raremix.evaluation.diagnosed import diagnosis_tables, estimator_table
 from raremix.evaluation.differences import curve_table, finding_table, remedy_table
 from raremix.evaluation.levered import generator_table, lever_table
@@ -154,6 +154,7 @@ BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     "diagnosis": diagnosis,
     "estimators": partial(_measured, "docs/estimators.csv", estimator_table),
     "coverage": partial(_measured, "docs/coverage.csv", coverage_table),
+    "intervals": partial(_measured, "docs/intervals.csv", interval_table),
     "benchmarks": partial(_measured, "benchmarks/results", benchmark_table),
     "levers": partial(_measured, "docs/levers.csv", lever_table),
     "generator-levers": partial(_measured, "docs/generator_levers.csv", generator_table),
