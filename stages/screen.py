@@ -2,9 +2,10 @@
 
 In: real images, all synthetic images, and a network that extracts the features: the backbone, or torchxrayvision's
 DenseNet-121 from a file. Out: copies-<shots>-<trial>.csv (the copies of training images, which mix leaves out with
-their pairs), memorisation.csv, nearest.png. Validation also says what is ordinary, so which distances are a copy's; the
-radiograph that an image is an edit of is not held against it. Pixels of validation and test are held against the real
-and synthetic images that train, and a near-duplicate there stops the run.
+their pairs), memorisation.csv, nearest.png. Validation also says what is ordinary, so which distances are a copy's. The
+radiograph that an image is laid over is not held against it, and pairs that are such radiographs are not looked at.
+Pixels of validation and test are held against the real and synthetic images that train, and a near-duplicate there
+stops the run.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from raremix.data.checksums import read_checksums
 from raremix.data.leaks import check_leaks
 from raremix.data.manifest import findings as findings_of
 from raremix.data.manifest import read_manifest, write_csv
-from raremix.data.synthetic import read_drawn
+from raremix.data.synthetic import radiographs, read_drawn
 from raremix.data.trial import read_trial, training_rows
 from raremix.evaluation.gallery import Gallery, look
 from raremix.evaluation.memorisation import Memorised, Seen, memorised, worst_pairs
@@ -78,13 +79,14 @@ def screen(
         trains = training, ceiling, drawn
         learned = np.concatenate([of.pixels for of in trains]), [name for of in trains for name in of.rows.index]
         check_leaks(*learned, *judged)
-        found = memorised(_seen(drawn), _seen(training), _seen(unseen), screen.false_alarms)
+        altered = drawn.of(list(made["image_id"][~radiographs(made)]))
+        found = memorised(_seen(altered), _seen(training), _seen(unseen), screen.false_alarms)
         copies = found.synthetic[found.synthetic["copy"]].drop(columns="copy")
         write_csv(copies, out / f"copies-{shots}-{trial}.csv", "%.5g")
-        counts.append(_counts(found, drawn, shots, trial))
+        counts.append(_counts(found, altered, shots, trial))
         if (shots, trial) == pairs[0]:
             pictures.mkdir(parents=True, exist_ok=True)
-            images.save(worst_pairs(found, _seen(drawn), _seen(training), screen.shown), pictures / "nearest.png")
+            images.save(worst_pairs(found, _seen(altered), _seen(training), screen.shown), pictures / "nearest.png")
     write_csv(pd.concat(counts), metrics / "memorisation.csv", "%.5g")
 
 

@@ -58,8 +58,8 @@ def read_pool(
 def read_drawn(root: Path, task: Sequence[str], findings: Sequence[str], shots: int, trial: int) -> pd.DataFrame:
     """All that the checkpoints of the ``task``'s findings drew; lineage unread.
 
-    Two columns more than ``read_synthetic`` has: ``checkpoint``, a finding, and the ``original`` that an image is an
-    edit of, '' if it started from noise.
+    Two columns more than ``read_synthetic`` has: ``checkpoint``, a finding, and ``original``, the radiograph that the
+    finding is laid over, and that the pair shows as it was; '' where a pair is as it was drawn.
 
     Raises:
         UserError: as ``read_synthetic``; or a recipe.csv is missing or no such table.
@@ -74,10 +74,15 @@ def read_drawn(root: Path, task: Sequence[str], findings: Sequence[str], shots: 
     return pd.concat(tables, ignore_index=True)
 
 
+def radiographs(drawn: pd.DataFrame) -> "pd.Series[bool]":
+    """Which rows of ``read_drawn`` show a radiograph as it was: the pairs of images laid over one."""
+    return (drawn["original"] != "") & drawn["image_id"].str.endswith(NEGATIVE)
+
+
 def _originals(folder: Path) -> pd.DataFrame:
     """``image_id, original``."""
-    columns = ["image_id", "original"]
-    return read_table(folder / "recipe.csv", columns, "run `dvc repro -f synthesize`")[columns]
+    table = read_table(folder / "recipe.csv", ["image_id", "onto", "original"], "run `dvc repro -f synthesize`")
+    return table[["image_id"]].assign(original=table["original"].where(table["onto"] == "original", ""))
 
 
 def without_copies(pool: Pool, file: Path) -> dict[str, pd.DataFrame]:

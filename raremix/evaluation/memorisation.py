@@ -4,7 +4,7 @@ A distance alone can't tell: a plain radiograph has many near it, copied or not.
 image counts in relation to the mean distance to the next ones, of fifty in all (Carlini et al. 2023, "Extracting
 training data from diffusion models"), and too near is what hardly any held-out real image is, in feature space or in
 pixel space. Carlini et al. take half that mean for all images; here the held-out images say how much it is. The
-radiograph that an image is a known edit of is none of its neighbours: asked is whether it copies any other.
+radiograph that an image is known to be laid over is none of its neighbours: asked is whether it copies any other.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Seen:
     names: Sequence[str]
     pictures: NDArray[np.uint8]  # [n, side, side]
     features: Array  # [n, width]
-    originals: Sequence[str] = ()  # the training image that each is an edit of, or ''; none of them is, if empty
+    originals: Sequence[str] = ()  # the training image that each is laid over, or ''; none of them is, if empty
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _nearest(seen: Seen, training: Seen, whitening: Array) -> dict[str, _Nearest
 
 
 def _own(seen: Seen, training: Seen) -> NDArray[np.int64]:
-    """``[n]``: the index of the training image that each image is an edit of, -1 if there is none."""
+    """``[n]``: the index of the training image that each image is laid over, -1 if there is none."""
     places = {name: index for index, name in enumerate(training.names)}
     return np.array([places.get(name, -1) for name in seen.originals or [""] * len(seen.names)])
 

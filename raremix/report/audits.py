@@ -13,7 +13,8 @@ NOTE = (
     "that is to the images with the finding, and to all images. Drawn: images prompted with the finding against "
     "their pairs without it, mean and range over trials; others' pairs: the same score in the pairs of the other "
     "findings, which the finding does not explain. Probe: AUC with which the judge's features tell synthetic from "
-    "real; 0.5 is perfect."
+    "real; 0.5 is perfect. Where a finding is laid over radiographs, pairs without it are radiographs that the judge "
+    "has learned from: that flatters drawn, and the probe without says how the judge tells seen from unseen ones."
 )
 
 

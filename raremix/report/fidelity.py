@@ -29,12 +29,14 @@ NOTE = (
 )
 COPIES = (
     "A copy is a synthetic image nearer to a training image, in relation to the next fifty, than hardly any real image "
-    "is that no model has seen; the radiograph that it is an edit of does not count. Of ordinary images the share in "
-    "the last column passes for copies by chance. No arm trains on a copy, nor on the other image of its pair."
+    "is that no model has seen; the radiograph that it is laid over does not count, and pairs that are such a "
+    "radiograph are not looked at. Of ordinary images the share in the last column passes for copies by chance. No arm "
+    "trains on a copy, nor on the other image of its pair."
 )
 ADDED = (
     "Gap: AUC with which the images that an arm adds can be told from real ones with the same finding, 0.5 is perfect. "
-    "Diversity: by how much they raise the effective number of different images (Vendi score); repeating adds none."
+    "Diversity: by how much they raise the effective number of different images (Vendi score); repeating adds none. "
+    "Pairs without the finding count as added where an arm trains on them, also where they are radiographs as they were."
 )
 GIVEAWAYS = (
     "The images that the gap's probe is surest of, each held out from the probe that judges it. Class-activation maps "

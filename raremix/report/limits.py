@@ -80,9 +80,11 @@ def _copies(inputs: Inputs) -> list[str]:
 
 
 def _edits(inputs: Inputs) -> list[str]:
-    if inputs.params["synthesize"]["onto"] == "drawn":
+    drawing = inputs.params["synthesize"]
+    if drawing["strength"] == 1:
         return []
-    return [
-        "Synthetic images are training radiographs with a finding laid over them, and their pairs are those "
-        "radiographs: they show a patient's chest, and are as private as the radiographs."
-    ]
+    how = "are training radiographs with a finding laid over them, and their pairs are those radiographs as they were"
+    if drawing["onto"] == "drawn":
+        how = "start from training radiographs, and keep of them what the noise leaves"
+    private = "" if inputs.is_phantom else " They show patients, and are as private as the radiographs."
+    return [f"Synthetic images {how}.{private}"]
