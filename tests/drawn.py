@@ -39,7 +39,7 @@ def write(folder, names, rng, **planted):
     return [str(file) for file in files]
 
 
-def synthetic(root, finding, rng, edit, **planted):
+def synthetic(root, finding, rng, edit, onto, **planted):
     names = [f"{finding}{k}" for k in range(30)]
     rows = pd.DataFrame({"image_id": names, "file": write(root / "drawn", names, rng, **planted)})
     rows["sha256"] = [sha256(Path(file)) for file in rows["file"]]
@@ -47,17 +47,16 @@ def synthetic(root, finding, rng, edit, **planted):
     rows.loc[:14, finding] = 1
     folder = root / "synthetic" / f"{finding}-5-0"
     write_csv(rows[[*SYNTHETIC, *TASK]], folder / "manifest.csv")
-    write_csv(
-        rows[["image_id"]].assign(original=["i000" if name == edit else "" for name in names]), folder / "recipe.csv"
-    )
+    originals = ["i000" if name == edit else "" for name in names]
+    write_csv(rows[["image_id"]].assign(onto=onto, original=originals), folder / "recipe.csv")
     return rows.assign(source="synthetic", weight=1.0)[["image_id", "file", "source", "weight", *TASK]]
 
 
-def build_study(root, planted=None, leaked=None, model=MODEL, edit=None):
+def build_study(root, planted=None, leaked=None, model=MODEL, edit=None, onto="original"):
     """A profile up to its mixes.
 
     The synthetic image ``planted`` is a copy of the first training image, the last test image one of number ``leaked``;
-    the synthetic image ``edit`` is listed as an edit of the first training image.
+    the synthetic image ``edit`` started from the first training image, and is laid over it if that is ``onto``.
     """
     rng = np.random.default_rng(0)
     names = [f"i{k:03d}" for k in range(len(PARTS))]
@@ -72,7 +71,7 @@ def build_study(root, planted=None, leaked=None, model=MODEL, edit=None):
     write_checksums({file: sha256(Path(file)) for file in rows["file"]}, root / "images.sha256")
     write_csv(pd.DataFrame({"image_id": names, "part": PARTS, "shot_rank": ""}), root / "splits" / "trial0.csv")
     copies = {planted: root / "images" / "i000.png"} if planted else {}
-    made = pd.concat([synthetic(root, finding, rng, edit, **copies) for finding in TASK])
+    made = pd.concat([synthetic(root, finding, rng, edit, onto, **copies) for finding in TASK])
     real = rows[:60].assign(source="real", weight=1.0)[["image_id", "file", "source", "weight", *TASK]]
     mixes = {
         "vanilla": real,

@@ -56,10 +56,23 @@ def test_where_nothing_is_copied_the_list_has_a_header_alone(tmp_path):
     assert pd.read_csv(tmp_path / "metrics" / "memorisation.csv")["copies"].tolist() == [0, 0]
 
 
-def test_an_edit_of_a_training_image_may_look_like_it(tmp_path):
+def test_what_is_laid_over_a_training_image_may_look_like_it(tmp_path):
     build_study(tmp_path, planted="air3", edit="air3")
     call(tmp_path)
     assert pd.read_csv(tmp_path / "screened" / "copies-5-0.csv").empty
+
+
+def test_what_was_drawn_from_a_training_image_may_not(tmp_path):
+    build_study(tmp_path, planted="air3", edit="air3", onto="drawn")
+    call(tmp_path)
+    assert pd.read_csv(tmp_path / "screened" / "copies-5-0.csv")["image_id"].tolist() == ["air3"]
+
+
+def test_pairs_that_are_radiographs_are_not_looked_at(tmp_path, monkeypatch):
+    build_study(tmp_path)
+    monkeypatch.setattr("stages.screen.radiographs", lambda made: made["image_id"] == "air7")
+    call(tmp_path)
+    assert pd.read_csv(tmp_path / "metrics" / "memorisation.csv")["images"].tolist() == [30, 29]
 
 
 @pytest.mark.parametrize("leaked", [0, 105], ids=["train", "held back, which the ceiling learns from"])

@@ -134,7 +134,8 @@ def _dreambooth_mix(draw: Draw, ratio: float = np.inf) -> pd.DataFrame:
 def _prior_only(draw: Draw) -> pd.DataFrame:
     """dreambooth_mix, each synthetic image replaced by its pair without the finding.
 
-    That was drawn so, or is the radiograph that the finding is laid over. Each image, real ones too, weighs what it weighs there.
+    That was drawn so, or is the radiograph that the finding is laid over. Each image, real ones too, weighs what it
+    weighs there.
     """
     filling = _filling(draw)
     return _mixed(draw, {finding: negatives_of(draw.pool[finding], rows) for finding, rows in filling.items()})
@@ -179,7 +180,8 @@ def _shuffled(draw: Draw) -> pd.DataFrame:
 def _dreambooth_balanced(draw: Draw) -> pd.DataFrame:
     """Oversampled real images and a synthetic stream of the same prevalence.
 
-    Where pairs are as drawn, being synthetic tells nothing of a label. Within the stream each checkpoint has the same ratio of positives to negatives.
+    Where pairs are as drawn, being synthetic tells nothing of a label. Within the stream each checkpoint has the same
+    ratio of positives to negatives.
     """
     real, share = _oversample(draw), draw.synthetic_share
     prevalence = real["weight"].to_numpy() @ _marks(real, draw) / real["weight"].sum()

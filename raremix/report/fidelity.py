@@ -36,7 +36,7 @@ COPIES = (
 ADDED = (
     "Gap: AUC with which the images that an arm adds can be told from real ones with the same finding, 0.5 is perfect. "
     "Diversity: by how much they raise the effective number of different images (Vendi score); repeating adds none. "
-    "Pairs without the finding count as added where an arm trains on them, also where they are radiographs as they were."
+    "Pairs without the finding count as added where an arm trains on them, also where they are radiographs."
 )
 GIVEAWAYS = (
     "The images that the gap's probe is surest of, each held out from the probe that judges it. Class-activation maps "
