@@ -1,51 +1,65 @@
 """Measure docs/intervals.csv: python docs/intervals.py
 
 How far each of five intervals for a mean over trials is from what it says, over all ratios of the two variances that it
-adds, ``shared`` known: from the least to the most, by integration. A minute on one core.
+adds, ``shared`` known: from the least to the most, by integration. Some minutes on one core.
 
 All that can be random is the mean itself, which is normal, and the trials' own variance, which is their true one times
 chi-square / (T - 1), independent of it.
 """
 
 from collections.abc import Callable
+from functools import cache
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import ndtr
 from scipy.stats import chi2, norm, t
 
-from raremix.evaluation.statistics import _beyond
+from raremix.evaluation.statistics import LARGEST_FREEDOM, _beyond
 from raremix.runtime.files import replacing
 
 Array = NDArray[np.float64]
-Beyond = Callable[[Array], Array]  # how probable it is that the truth lies further than a distance from the mean
+Beyond = Callable[[float], float]  # how probable it is that the truth lies further than a distance from the mean
 
 ASKED = ((2, 0.05), (3, 0.05), (5, 0.05), (3, 1 / 60))  # trials, and one less the level
 SHARES = np.linspace(0, 1, 41)  # of the mean's variance, that the trials' own has
 QUANTILES = (np.arange(400) + 0.5) / 400
-DISTANCES = np.geomspace(1e-3, 1e4, 1500)  # in standard errors of the mean
+FARTHEST = 1e5  # in standard errors of the mean
 
 
 def satterthwaite(shared: float, own: float, trials: int) -> Beyond:
     """Student's t with the degrees of freedom of Satterthwaite (1946)."""
-    freedom = (trials - 1) * (1 + shared / own) ** 2
-    return lambda distance: 2 * t.sf(distance / np.sqrt(shared + own), freedom)
+    freedom = min((trials - 1) * (1 + shared / own) ** 2, LARGEST_FREEDOM)
+    return lambda distance: float(2 * t.sf(distance / np.sqrt(shared + own), freedom))
 
 
 def quadrature(shared: float, own: float, trials: int) -> Beyond:
     """The half widths of a normal and of Student's interval, squared and added."""
+    p, of_normal, of_student = _squares(trials)
+    return lambda distance: float(np.interp(distance**2, shared * of_normal + own * of_student, p))
+
+
+@cache
+def _squares(trials: int) -> tuple[Array, Array, Array]:
+    """For p from 1 down: the squared half widths of the normal's and of Student's interval at that level."""
     p = np.geomspace(1e-12, 1, 4000)[::-1]
-    widths = np.sqrt(shared * norm.isf(p / 2) ** 2 + own * t.isf(p / 2, trials - 1) ** 2)
-    return lambda distance: np.interp(distance, widths, p)
+    return p, norm.isf(p / 2) ** 2, t.isf(p / 2, trials - 1) ** 2
 
 
 def posterior(shared: float, own: float, trials: int, power: int) -> Beyond:
     """Where the trials' variance v has the prior 1 / v^power; Behrens's and Fisher's at 1."""
-    values = chi2.ppf((np.arange(2000) + 0.5) / 2000, trials - 3 + 2 * power)
-    errors = np.sqrt(shared + (trials - 1) * own / values)
-    return lambda distance: 2 * norm.sf(distance[:, None] / errors).mean(axis=1)
+    errors = np.sqrt(shared + (trials - 1) * own / _quantiles(trials - 3 + 2 * power))
+    return lambda distance: float(2 * ndtr(-distance / errors).mean())
+
+
+@cache
+def _quantiles(freedom: int) -> Array:
+    """Of chi-square, 2,000 evenly spaced."""
+    return np.asarray(chi2.ppf((np.arange(2000) + 0.5) / 2000, freedom))
 
 
 def matching(shared: float, own: float, trials: int) -> Beyond:
@@ -57,8 +71,7 @@ def matching(shared: float, own: float, trials: int) -> Beyond:
 
 def blend(shared: float, own: float, trials: int) -> Beyond:
     """The study's."""
-    beyond = _beyond(shared, own, trials)
-    return lambda distance: np.array([beyond(one) for one in distance])
+    return _beyond(shared, own, trials)
 
 
 METHODS = {
@@ -87,10 +100,13 @@ def erring(method: Callable[[float, float, int], Beyond], share: float, trials: 
     missed = []
     for value in chi2.ppf(QUANTILES, trials - 1):
         own = max(share * value / (trials - 1), 1e-12)
-        p = method(1 - share, own, trials)(DISTANCES)
-        width = np.exp(np.interp(-alpha, -p, np.log(DISTANCES)))  # p falls with the distance
-        missed.append(2 * norm.sf(width))
+        missed.append(2 * norm.sf(_width(method(1 - share, own, trials), alpha)))
     return float(np.mean(missed))
+
+
+def _width(beyond: Beyond, alpha: float) -> float:
+    """The distance beyond which the truth lies with the probability ``alpha``."""
+    return float(brentq(lambda distance: beyond(distance) - alpha, 0, FARTHEST, xtol=1e-4))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from raremix.data.trial import read_trial, training_rows
 from raremix.diagnosis.truth import Scale, pictures
 from raremix.evaluation.metrics import families, natural_weights, score_table
 from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.device import one_core
 from stages.classify import Classify
 from stages.cli import read_section
 from stages.mix import UNSEEN, Mix
@@ -174,7 +175,8 @@ def _fit(lever: Lever, draw: mix.Draw, network: str):  # type: ignore[no-untyped
     start = from_backbone(network, labels.shape[1], backbone, draw.trial)
     seed = f"{draw.shots}-{draw.trial}"
     checkpoint = Checkpoint("lever", lever.arm, lever.training, rows.to_csv(), sorted(digests.items()), backbone)
-    model, _ = train(start, examples, lever.training, seed, checkpoint, recipe(lever.arm))
+    with one_core():
+        model, _ = train(start, examples, lever.training, seed, checkpoint, recipe(lever.arm))
     checkpoint.clear()
     return model
 

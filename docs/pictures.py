@@ -40,7 +40,7 @@ def phantoms(path: Path) -> None:
 
 
 def study(path: Path) -> None:
-    """Above: real instances, synthetic images with the finding, the same seeds without; below: the result."""
+    """Above: real instances, synthetic images with the finding, their pairs without it; below: the result."""
     summary = json.loads(Path("metrics/compare/summary.json").read_text())
     answer = json.loads(Path("metrics/compare/answer.json").read_text())
     arms = summary[str(answer["shots"])]
@@ -51,7 +51,7 @@ def study(path: Path) -> None:
         picture = Image.open(f"results/synthesize/{finding}-{answer['shots']}-0/real_positive_negative.png")
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
         third = picture.height / 3
-        axes.set_yticks([third * (k + 0.5) for k in range(3)], ["real", "synthetic", "same seed,\nwithout"])
+        axes.set_yticks([third * (k + 0.5) for k in range(3)], ["real", "synthetic", "its pair,\nwithout"])
         axes.set_xticks([])
         axes.set_title(finding)
     for column, metric in enumerate(["ap", "auroc"]):

@@ -1,5 +1,6 @@
 """``dvc repro`` with members of a matrix side by side: ``python -m stages.repro`` in the root or a profile's folder.
 
+Targets after it, as ``compare``, are those of ``dvc repro``; they must be ones that wait for the classifiers.
 One on each GPU that this process may use. Where there is none, those that use a single core, one on each core.
 """
 
@@ -33,8 +34,8 @@ MATRICES = (
 )
 
 
-def main() -> int:
-    """Bring the pipeline up to date; the exit code of the first run of DVC that fails, else 0."""
+def main(targets: Sequence[str] = ()) -> int:
+    """Bring the pipeline up to date, or what ``targets`` need; the exit code of DVC's first run that fails, else 0."""
     for matrix in MATRICES:
         there = places(matrix)
         if len(there) > 1:
@@ -42,7 +43,7 @@ def main() -> int:
             code = code or _side_by_side(matrix.stage, there)
             if code:
                 return code
-    return _dvc("repro")
+    return _dvc("repro", *targets)
 
 
 def places(matrix: Matrix) -> list[Mapping[str, str]]:
@@ -83,4 +84,4 @@ def _codes(runs: Sequence["subprocess.Popen[bytes]"]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

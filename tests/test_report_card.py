@@ -14,6 +14,7 @@ from test_report_page import build
 from raremix.report.blocks import Fold
 from raremix.report.card import card, model_card
 from raremix.report.licence import licence
+from raremix.report.limits import limits
 from stages.cli import read_params
 
 ROOT = Path(__file__).parent.parent
@@ -208,7 +209,28 @@ def test_limits_are_the_run_s_figures(run):
         "2 of 120 synthetic images count as copies of training images; of ordinary images, 1.0% do by chance. A copy "
         "that was altered may pass.",
     ]
-    assert len(sentences) == 8, "two hold for every run"
+    assert len(sentences) == 9, "three hold for every run"
+
+
+@pytest.mark.parametrize("layout", ["phantom", "table"])
+@pytest.mark.parametrize(
+    ("drawing", "told"),
+    [
+        ({"strength": 0.9, "onto": "drawn"}, "Synthetic images start from training radiographs, and keep of them"),
+        ({"strength": 0.9, "onto": "original"}, "Synthetic images are training radiographs with a finding laid over"),
+        ({"strength": 1.0, "onto": "drawn"}, None),
+    ],
+    ids=["drawn", "laid over", "from noise"],
+)
+def test_what_a_synthetic_image_shows_of_a_radiograph_is_a_limit(run, layout, drawing, told):
+    run.params["synthesize"] |= drawing
+    run.params["data"]["layout"] = layout
+    sentences = [line for line in limits(run) if line.startswith("Synthetic images")]
+    assert len(sentences) == (told is not None)
+    if told:
+        assert sentences[0].startswith(told)
+        assert ("They show patients" in sentences[0]) == (layout == "table")
+    assert ("is laid over the training radiograph" in card(run)) == (drawing["onto"] == "original")
 
 
 def test_a_gap_that_could_not_be_measured_is_not_told(run):

@@ -24,7 +24,10 @@ while "--single-item" in sys.argv and len(list(Path().glob("began-*"))) < 2:
     time.sleep(0.01)
     if time.monotonic() > until:
         sys.exit("no other began")
-sys.exit(FAILS in sys.argv and 255)
+if FAILS in sys.argv:
+    sys.exit(255)
+time.sleep(1)
+Path(f"ended-{os.getpid()}").touch()
 """
 
 
@@ -72,15 +75,38 @@ def test_members_are_shared_out_and_run_at_once(slow, tmp_path):
 
 def test_what_fails_fails_the_whole_and_the_others_end_first(slow, tmp_path):
     assert slow("classify@3") == 255
-    assert len(told(tmp_path)) == 2
+    assert len(list(tmp_path.glob("ended-*"))) == 1
 
 
 def test_with_one_place_dvc_does_it_alone(gpus, monkeypatch, tmp_path):
     gpus(1)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(repro, "DVC", [sys.executable, "-c", SLOW.replace("FAILS", "None")])
-    assert repro.main() == 0
-    assert told(tmp_path) == [["-", "repro"]]
+    assert repro.main(["compare"]) == 0
+    assert told(tmp_path) == [["-", "repro", "compare"]]
+
+
+def test_where_what_comes_before_fails_no_member_runs(gpus, monkeypatch, tmp_path):
+    gpus(2)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(repro, "DVC", [sys.executable, "-c", SLOW.replace("FAILS", "'base'")])
+    assert repro.main() == 255
+    assert told(tmp_path) == [["-", "repro", "base"]]
+
+
+def test_ctrl_c_is_left_to_the_runs(monkeypatch, tmp_path):
+    class Interrupted:
+        waits = 0
+
+        def wait(self):
+            self.waits += 1
+            if self.waits == 1:
+                raise KeyboardInterrupt
+            return 255
+
+    run = Interrupted()
+    assert repro._codes([run]) == 255
+    assert run.waits == 2
 
 
 @pytest.mark.slow

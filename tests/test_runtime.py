@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models
 
 from raremix.runtime import checkpoints
 from raremix.runtime.checkpoints import Checkpoint
-from raremix.runtime.device import arithmetic, device, seeded
+from raremix.runtime.device import arithmetic, device, one_core, seeded
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import full_disk, read_json, replacing, sha256, write_json
 from raremix.runtime.losses import Losses
@@ -256,6 +256,16 @@ def test_the_cpu_is_used_with_the_cores_this_process_may_use(monkeypatch):
     finally:
         os.sched_setaffinity(0, allowed)
         device()
+
+
+def test_one_core_is_for_the_block_alone(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("raremix.runtime.device.cores", lambda: 2)
+    with one_core():
+        device()
+        assert torch.get_num_threads() == 1
+    device()
+    assert torch.get_num_threads() == 2
 
 
 def test_precision_is_what_was_asked_for():

@@ -42,7 +42,7 @@ def stop_once_saved(process, profile):
 
 
 def killed_in(stage, process, profile, log, moment):
-    """Kill ``stage``, which DVC has begun, and what died, the next stage perhaps; none if none ran at that ``moment``.
+    """Kill ``stage``, which DVC has begun. What died: that one, perhaps the next, none if none ran at its ``moment``.
 
     Fine-tuning and synthesis die with DVC once there is a state to go on from, each other stage alone.
     """
@@ -69,8 +69,10 @@ def kill_each_once(profile, folder, seconds):
         with killed(profile, log) as process:
             while name := begun(process, log, died.keys() | missed):
                 stage = killed_in(name, process, profile, log, random.uniform(0.1, 0.6) * left[name])
-                died |= {stage.split("@")[0]: stage} if stage else {}
-                missed |= {name} - died.keys()
+                if stage and stage.split("@")[0] == name:
+                    died[name] = stage
+                else:
+                    missed.add(name)
                 if stage:
                     break
         said += log.read_text()

@@ -88,7 +88,7 @@ def table(made: Sequence[Model]) -> Table:
         ]
         for (finding, shots), of in groups.items()
     ]
-    titles = ["finding", "shots", "models", "drawn with it", "drawn without", "distinct prompts", *ROLES.values()]
+    titles = ["finding", "shots", "models", "with it", "their pairs", "distinct prompts", *ROLES.values()]
     return Table("The fine-tuned models: synthetic images of each, and real images each has learned from", titles, rows)
 
 

@@ -33,8 +33,8 @@ OF_TABLE = (
 FREELY = "Synthetic images and weights descend from no patient and may be shared, as the code may (Apache-2.0)."
 NO_MORE_FREELY = (
     "Synthetic images and the weights of every model here are derived from patients' radiographs, and a model "
-    "fine-tuned on a handful of them can repeat them. They may not be shared more freely than the data: treat them "
-    "as the data."
+    "fine-tuned on a handful of them can repeat them. Where `synthesize.onto` is original, half of the images are such "
+    "radiographs, unaltered. They may not be shared more freely than the data: treat them as the data."
 )
 
 
