@@ -25,9 +25,14 @@ def main(root: Path) -> None:
     for profile, up in {root: "", **dict.fromkeys(sorted((root / "profiles").iterdir()), UP)}.items():
         for stage in pipeline["stages"].values():
             others = [dep for dep in stage["deps"] if not is_source(dep)]
-            stage["deps"] = [*(up + source for source in sources(root, stage["cmd"].split()[2])), *others]
+            stage["deps"] = [*(up + source for source in sources(root, module_of(stage["cmd"]))), *others]
         with (profile / "dvc.yaml").open("w") as stream:
             yaml.dump(pipeline, stream)
+
+
+def module_of(command: str) -> str:
+    """The module of ``stages`` that a stage's command runs."""
+    return next(word for word in command.split() if word.startswith("stages."))
 
 
 def is_source(dep: str) -> bool:

@@ -18,7 +18,7 @@ from stages.cli import Stage, leave, read_params, read_section, sections, told
 from stages.compare import check_primary
 from stages.truth import check_classifier
 
-PARAMS = Path("params.yaml")
+PARAMS, LAUNCH = Path("params.yaml"), "launch"
 
 
 def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
@@ -28,7 +28,8 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
         UserError: names the section or key of ``file`` and what is wrong there.
     """
     kinds = {name: kind for stage in stages for name, kind in sections(stage).items()}
-    if unknown := sorted(set(params) - set(kinds)):
+    _check_launch(params.get(LAUNCH), file)
+    if unknown := sorted(set(params) - {LAUNCH, *kinds}):
         raise UserError(f"{file}: no stage reads section '{unknown[0]}'; sections are {', '.join(kinds)}")
     values: dict[str, Any] = {name: read_section(params, name, kind, file) for name, kind in kinds.items()}
     check_primary(values["study"], values["compare"])
@@ -39,13 +40,21 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
     table(values["attributes"], values["study"], values["data"].layout)
 
 
+def _check_launch(command: object, file: Path) -> None:
+    """What dvc.yaml has in front of the stages that can be of several processes."""
+    if not (isinstance(command, str) and command.endswith(" -m")):
+        raise UserError(
+            f"{file}, {LAUNCH}: '{command}' runs no module; say `python -m`, or `accelerate launch --num_processes 2 -m`"
+        )
+
+
 def stages_of(pipeline: Path) -> list[Stage]:
     """The entry points that the commands of a ``dvc.yaml`` name, in its order.
 
     Raises:
         UserError: there is no stage of such a name.
     """
-    names = dict.fromkeys(re.findall(r"-m stages\.(\w+)", pipeline.read_text(encoding="utf-8")))
+    names = dict.fromkeys(re.findall(r" stages\.(\w+)", pipeline.read_text(encoding="utf-8")))
     for name in names:
         if not Path(__file__).with_name(f"{name}.py").is_file():
             raise UserError(f"{pipeline}: there is no stage '{name}'; restore the file: git checkout {pipeline}")

@@ -65,8 +65,7 @@ def classify(
     parts = read_trial(splits / f"trial{trial}.csv").set_index("image_id")["part"]
     validation = everything[everything["image_id"].map(parts) == "validation"]
     seen = images.load(list(validation["file"]), read_checksums(checksums))
-    with one_core():
-        predictions = predict_run(out, validation, seen, "validation")
+    predictions = predict_run(out, validation, seen, "validation")
     write_csv(predictions, out / "predictions.csv", "%.6f")
     checkpoint.clear()
 

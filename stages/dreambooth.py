@@ -26,6 +26,7 @@ from raremix.data.trial import read_trial, training_rows
 from raremix.generator import tuned
 from raremix.generator.dreambooth import Captioned, DreamBoothTraining, fine_tune
 from raremix.generator.sample import Sampling, draw, plain
+from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import Precision, device
 from raremix.runtime.errors import UserError
@@ -115,6 +116,8 @@ def dreambooth(
             images.save(images.grid(drawn, len(shown)), temporary)
 
     losses = fine_tune(model, taught, prior, dreambooth.training, dreambooth.precision, name, checkpoint, sample)
+    if not processes.first():
+        return
     tuned.save(model, out, captions.token(finding), dreambooth.lora_rank)
     write_lineage(learned_from, out)
     log.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,7 @@ from raremix.data.manifest import findings as findings_of
 from raremix.generator import tuned
 from raremix.generator.effect import laid_over
 from raremix.generator.sample import Order, Sampling, draw_all, skipped
+from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import device
 from raremix.runtime.errors import UserError
@@ -89,6 +90,8 @@ def synthesize(
     files = [checkpoint.directory / "images" / f"{image}.png" for image in plan["image_id"]]
     order = Order(list(plan["prompt"]), list(plan["negative_prompt"]), list(plan["seed"]))
     draw_all(made, order, files, synthesize.sampling, originals, synthesize.strength, synthesize.guidance_limit)
+    if not processes.first():
+        return
     shutil.rmtree(drawn, ignore_errors=True)
     drawn.mkdir(parents=True)
     plan["file"] = [str(shutil.copy(file, drawn)) for file in files]
@@ -111,10 +114,10 @@ def _lay_over(originals: NDArray[np.uint8], files: "pd.Series[str]") -> None:
     ``originals`` are those of the files ``[n, side, side]``.
     """
     pairs = len(files) // 2
-    for original, positive, negative in zip(originals, files[:pairs], files[pairs:], strict=False):
-        drawn = images.load([positive, negative], {file: sha256(Path(file)) for file in (positive, negative)})
-        images.save(laid_over(original, *drawn), positive)
-        images.save(original, negative)
+    for original, *pair in zip(originals[:pairs], files[:pairs], files[pairs:], strict=True):
+        drawn = images.load(pair, {file: sha256(Path(file)) for file in pair})
+        for image, file in zip((laid_over(original, *drawn), original), pair, strict=True):
+            images.save(image, file)
 
 
 def _tell(plan: pd.DataFrame, synthesize: Synthesize, instances: "pd.Series[str]", model: Path) -> None:
@@ -179,7 +182,7 @@ def _plan(
 
 
 def _picture(real: "pd.Series[str]", plan: pd.DataFrame, finding: str, checksums: Checksums, log: Path) -> None:
-    """The files of real instances above synthetic positives above the same seeds without the finding."""
+    """The files of real instances above synthetic positives above their pairs without the finding."""
     log.mkdir(parents=True, exist_ok=True)
     shown = [list(real)[index % len(real)] for index in range(GRID)]
     for value in (1, 0):

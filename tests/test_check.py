@@ -48,6 +48,8 @@ def test_the_committed_params_pass(profile, monkeypatch):
 @pytest.mark.parametrize(
     ("key", "value", "named"),
     [
+        ("launch", "python", "launch: 'python' runs no module"),
+        ("launch", ["python", "-m"], "runs no module"),
         ("study__shots", [10, 0], "study.shots"),
         ("study__trials", [-1], "study.trials"),
         ("study__arms", ["vanila"], "study.arms: unknown arm 'vanila'"),

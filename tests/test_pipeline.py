@@ -25,7 +25,7 @@ _spec.loader.exec_module(dependencies)
 
 
 def module(stage: str) -> str:
-    return PIPELINE[stage]["cmd"].split()[2]
+    return dependencies.module_of(PIPELINE[stage]["cmd"])
 
 
 def entry(stage: str):

@@ -8,11 +8,12 @@ import tiny
 import torch
 from diffusers import DDPMScheduler
 
-from raremix.generator import tuned
+from raremix.generator import dreambooth, tuned
 from raremix.generator.base import load
 from raremix.generator.dreambooth import Captioned, _encoded_views, _Lessons, fine_tune
 from raremix.generator.loss import min_snr
 from raremix.generator.sample import draw, plain
+from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.errors import UserError
 
@@ -85,6 +86,13 @@ def test_less_memory_learns_the_same(base, monkeypatch, change):
 def test_more_parts_than_images_are_refused():
     with pytest.raises(UserError, match=r"accumulation: 5 parts of 4 images"):
         replace(tiny.DREAMBOOTH, accumulation=5)
+
+
+def test_more_processes_than_images_are_refused_before_anything_is_encoded(base, monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 5)
+    monkeypatch.setattr(dreambooth, "_encoded_views", lambda *_: pytest.fail("encoded"))
+    with pytest.raises(UserError, match="4 images a step are too few for 5 parts"):
+        teach(base)
 
 
 def test_min_snr_weighs_instances_and_prior_by_their_own_noise(base):

@@ -20,6 +20,7 @@ from raremix.data.views import Views, affine
 from raremix.generator.latents import encode as encode_images
 from raremix.generator.loss import Noised, box_weights, denoising_loss, min_snr, noised
 from raremix.generator.tokens import encode as encode_text
+from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import Precision, arithmetic, device, seeded
 from raremix.runtime.errors import UserError
@@ -74,7 +75,7 @@ class _Batch:
     shares: torch.Tensor  # [n], of each image in the step's loss
 
     def parts(self, count: int) -> Iterator["_Batch"]:
-        for indices in torch.arange(len(self.prompts)).chunk(count):
+        for indices in torch.arange(len(self.prompts)).tensor_split(count):
             part = slice(int(indices[0]), int(indices[-1]) + 1)
             yield _Batch(self.noised[part], self.prompts[part], self.positions[part], self.shares[part])
 
@@ -115,8 +116,19 @@ def fine_tune(
 ) -> list[float]:
     """Fine-tune the pipeline's UNet, and text encoder if asked, in place; the loss of each step.
 
-    ``on_sample(step)`` is called now and then. Where weights are averaged, the pipeline ends with the averages.
+    ``on_sample(step)`` is called now and then. Where weights are averaged, the pipeline ends with the averages. Several
+    processes share out each step's images and add up their gradients, so that all end with the same weights; the first
+    alone samples and saves.
+
+    Raises:
+        UserError: there are more processes than images in a part of a step.
     """
+    count = training.accumulation * processes.count()
+    if count > 2 * training.batch:
+        raise UserError(
+            f"params.yaml, dreambooth.training: {2 * training.batch} images a step are too few for {count} parts "
+            "(accumulation times processes); raise batch, or start fewer processes"
+        )
     pipeline.to(device())
     unet, schedule = pipeline.unet, DDPMScheduler.from_config(pipeline.scheduler.config)
     views = _encoded_views(pipeline, instances, training, precision, seed)
@@ -136,19 +148,23 @@ def fine_tune(
     losses = Losses()
     parts = {"unet": unet, "encoder": encoder, "optimizer": optimizer, "ema": ema, "losses": losses}
     start = checkpoint.restore(**parts)
+    processes.wait()  # the first is to save a new state when all have read the old one
     ema.to(device())
     for step in track(range(start, training.steps), f"dreambooth {seed}", training.steps, start):
         optimizer.param_groups[0]["lr"] = training.lr * cosine(step, training.steps, warmup=training.steps // 20)
         batch = lessons.batch(training, schedule, seeded("dreambooth", seed, step))
-        parts_of_loss = [_learn(forward, part, embed, precision) for part in batch.parts(training.accumulation)]
-        losses.append(torch.stack(parts_of_loss).sum())
+        mine = processes.share(list(batch.parts(count)))
+        loss = torch.stack([_learn(forward, part, embed, precision) for part in mine]).sum()
+        processes.add_up([loss, *(p.grad for p in learned if p.grad is not None)])
+        losses.append(loss)
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         ema.step(averaged)
-        if training.sample_every and (step + 1) % training.sample_every == 0:
-            on_sample(step + 1)
-        checkpoint.save_if_due(step + 1, **parts)
+        if processes.first():
+            if training.sample_every and (step + 1) % training.sample_every == 0:
+                on_sample(step + 1)
+            checkpoint.save_if_due(step + 1, **parts)
     ema.copy_to(averaged)
     for model in (unet, encoder):
         model.eval().requires_grad_(False)

@@ -16,6 +16,7 @@ from raremix.generator.guidance import limited
 from raremix.generator.latents import decode
 from raremix.generator.latents import encode as latents_of
 from raremix.generator.tokens import encode
+from raremix.runtime import processes
 from raremix.runtime.device import Precision, arithmetic, device
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import replacing
@@ -68,7 +69,7 @@ def draw(
     initial noise of an image comes from its seed alone, and DPM-Solver++ adds none. At a ``strength`` below 1 an image
     starts from its original (``originals [n, size, size]``), noised to that share of the schedule (SDEdit, Meng et al.
     2022), and keeps the original's build; at 1 it starts from pure noise. Where the device has no memory for a batch,
-    halves of it are drawn from then on.
+    halves of it are drawn for the rest of the call.
 
     Raises:
         UserError: it has none for a single image.
@@ -159,9 +160,13 @@ def draw_all(
     strength: float,
     guidance_limit: float | None = None,
 ) -> None:
-    """Draw an image into each of ``files``, batch by batch; a batch whose files are all there is not drawn again."""
+    """Draw an image into each of ``files``, batch by batch; a batch whose files are all there is not drawn again.
+
+    Where there are several processes, each draws its share of the batches, and all return when all are there.
+    """
     files[0].parent.mkdir(parents=True, exist_ok=True)
-    for start in track(range(0, len(files), sampling.batch), f"synthesize {files[0].stem.rsplit('-', 2)[0]}"):
+    mine = processes.share(range(0, len(files), sampling.batch))
+    for start in track(mine, f"synthesize {files[0].stem.rsplit('-', 2)[0]}"):
         part = slice(start, start + sampling.batch)
         if all(file.is_file() for file in files[part]):
             continue
@@ -170,3 +175,4 @@ def draw_all(
         for image, file in zip(drawn, files[part], strict=True):
             with replacing(file) as temporary:
                 save(image, temporary)
+    processes.wait()

@@ -33,10 +33,12 @@ def one_core() -> Iterator[None]:
     makes such poor use of a second core that two trainings side by side are done sooner.
     """
     token = _most.set(1)
+    device()
     try:
         yield
     finally:
         _most.reset(token)
+        device()
 
 
 @contextmanager

@@ -1,0 +1,61 @@
+"""Two processes on the CPU make of a member what one makes of it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from through_dvc import contents, environment
+
+from raremix.runtime import processes
+
+KEY = "nodule_mass-3-0"
+TABLES = "--manifest data/manifest.csv --metadata data/metadata.csv --splits data/splits"
+WHAT = f"params.yaml --finding nodule_mass --shots 3 --trial 0 {TABLES} --checksums data/images.sha256"
+
+slow = pytest.mark.slow
+
+
+def by_two(stage, arguments, study):
+    """Run ``stage`` in two processes, as the engine under accelerate starts them."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", stage]
+    done = subprocess.run(
+        [*command, *arguments.split()], cwd=study, env=environment(study), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stderr
+
+
+def losses(log):
+    return pd.read_csv(log / "plots/metrics/loss.tsv", sep="\t")["loss"].to_numpy()
+
+
+@slow
+def test_two_processes_draw_the_images_of_one(study, tmp_path):
+    """Each at the same batch, so the same bytes; the tables are those of one process as well."""
+    outs = f"--drawn {tmp_path}/drawn --out {tmp_path}/tables --log {tmp_path}/log"
+    said = by_two("stages.synthesize", f"{WHAT} --pipeline models/base --model models/dreambooth/{KEY} {outs}", study)
+    assert said.count(f"synthesize {KEY}: 100%") == 2, "each has its share"
+    drawn, before = contents(tmp_path / "drawn"), contents(study / "data/synthetic_images" / KEY)
+    assert drawn.keys() == before.keys()
+    assert drawn == before
+    recipe = (study / "data/synthetic" / KEY / "recipe.csv").read_bytes()
+    assert (tmp_path / "tables" / "recipe.csv").read_bytes() == recipe
+
+
+@slow
+def test_two_processes_learn_what_one_learns(study, tmp_path):
+    """The loss of each step within 2 %: bfloat16, and sums in another order, of which each step makes more."""
+    more = "--votes data/votes.csv --boxes data/boxes.csv --pipeline models/base"
+    by_two("stages.dreambooth", f"{WHAT} {more} --out {tmp_path}/model --log {tmp_path}/log", study)
+    found, alone = losses(tmp_path / "log"), losses(study / "results/dreambooth" / KEY)
+    assert len(found) == len(alone)
+    assert found[0] == pytest.approx(alone[0], rel=1e-3)
+    assert np.abs(found / alone - 1).max() < 0.02
+    assert contents(tmp_path / "model").keys() == contents(study / "models/dreambooth" / KEY).keys()
+
+
+def test_alone_all_is_its_own_share():
+    assert (processes.count(), processes.first()) == (1, True)
+    assert processes.share(range(5)) == range(5)
