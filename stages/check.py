@@ -44,7 +44,7 @@ def _check_launch(command: object, file: Path) -> None:
     """What dvc.yaml has in front of the stages that can be of several processes."""
     if not (isinstance(command, str) and command.endswith(" -m")):
         raise UserError(
-            f"{file}, {LAUNCH}: '{command}' runs no module; say `python -m`, or `accelerate launch --num_processes 2 -m`"
+            f"{file}, {LAUNCH}: '{command}' runs no module; say `python -m` or `accelerate launch ... -m`"
         )
 
 
