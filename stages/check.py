@@ -43,9 +43,7 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
 def _check_launch(command: object, file: Path) -> None:
     """What dvc.yaml has in front of the stages that can be of several processes."""
     if not (isinstance(command, str) and command.endswith(" -m")):
-        raise UserError(
-            f"{file}, {LAUNCH}: '{command}' runs no module; say `python -m` or `accelerate launch ... -m`"
-        )
+        raise UserError(f"{file}, {LAUNCH}: '{command}' runs no module; say `python -m` or `accelerate launch ... -m`")
 
 
 def stages_of(pipeline: Path) -> list[Stage]:

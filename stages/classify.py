@@ -56,16 +56,16 @@ def classify(
     examples = Examples(pixels, rows[findings].to_numpy(np.float32), *draws)
     checkpoint = Checkpoint("classify", name, classify, mixes / f"{name}.csv", mixes / f"{name}.sha256", weights)
     model = from_backbone(classify.model, len(findings), weights, trial)
+    parts = read_trial(splits / f"trial{trial}.csv").set_index("image_id")["part"]
+    everything = read_manifest(manifest)
+    validation = everything[everything["image_id"].map(parts) == "validation"]
+    seen = images.load(list(validation["file"]), read_checksums(checksums))
     with one_core():
         # The seed leaves the arm out: arms of one trial start alike and draw alike.
         model, losses = train(model, examples, classify.training, f"{shots}-{trial}", checkpoint, recipe(arm))
-    save_run(out, model, classify.model, findings, classify.training.precision)
+        save_run(out, model, classify.model, findings, classify.training.precision)
+        predictions = predict_run(out, validation, seen, "validation")
     write_csv(pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses}), out / "losses.csv")
-    everything = read_manifest(manifest)
-    parts = read_trial(splits / f"trial{trial}.csv").set_index("image_id")["part"]
-    validation = everything[everything["image_id"].map(parts) == "validation"]
-    seen = images.load(list(validation["file"]), read_checksums(checksums))
-    predictions = predict_run(out, validation, seen, "validation")
     write_csv(predictions, out / "predictions.csv", "%.6f")
     checkpoint.clear()
 

@@ -25,8 +25,8 @@ def sha256(path: Path) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it takes ``path``'s place if the block ends well, else it is removed.
 
-    What a killed process has left of the same file is overwritten. Two must not write it at once, and DVC keeps two runs
-    of a stage from it.
+    What a killed process has left of the same file is overwritten. Two must not write it at once; DVC keeps two runs of
+    a stage from that.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
