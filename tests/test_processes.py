@@ -13,13 +13,14 @@ from raremix.runtime import processes
 KEY = "nodule_mass-3-0"
 TABLES = "--manifest data/manifest.csv --metadata data/metadata.csv --splits data/splits"
 WHAT = f"params.yaml --finding nodule_mass --shots 3 --trial 0 {TABLES} --checksums data/images.sha256"
+LAUNCH = "--multi_gpu --num_machines 1 --num_processes 2 --mixed_precision no --dynamo_backend no".split()
 
 slow = pytest.mark.slow
 
 
 def by_two(stage, arguments, study):
-    """Run ``stage`` in two processes, as the engine under accelerate starts them."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", stage]
+    """Run ``stage`` in two processes, as ``accelerate launch`` starts them."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", *LAUNCH, "-m", stage]
     done = subprocess.run(
         [*command, *arguments.split()], cwd=study, env=environment(study), capture_output=True, text=True, check=False
     )

@@ -11,23 +11,23 @@ T = TypeVar("T")
 
 def count() -> int:
     """How many there are."""
-    return int(PartialState().num_processes)
+    return int(_state().num_processes)
 
 
 def first() -> bool:
     """Whether this is the one that writes what they have made together."""
-    return bool(PartialState().is_main_process)
+    return bool(_state().is_main_process)
 
 
 def share(items: Sequence[T]) -> Sequence[T]:
     """Those of ``items`` that are this process's to do; each belongs to one process."""
-    state = PartialState()
+    state = _state()
     return items[state.process_index :: state.num_processes]
 
 
 def wait() -> None:
     """Go on when all are here."""
-    PartialState().wait_for_everyone()
+    _state().wait_for_everyone()
 
 
 def add_up(tensors: Iterable[torch.Tensor]) -> None:
@@ -35,3 +35,8 @@ def add_up(tensors: Iterable[torch.Tensor]) -> None:
     if count() > 1:
         for tensor in tensors:
             torch.distributed.all_reduce(tensor)
+
+
+def _state() -> PartialState:
+    """Accelerate's, which takes several processes without a GPU for one unless it is told of the CPU."""
+    return PartialState(cpu=not torch.cuda.is_available())
