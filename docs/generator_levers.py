@@ -5,6 +5,7 @@ and test, and has trained as long as the classifiers' ceiling needs: the audit's
 took pneumothoraces that looked like effusions for good ones. It measures and chooses; no arm sees it.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,7 +95,15 @@ def _drawn(lever: Lever, usual: Lever, finding: str, shots: int, trial: int) -> 
         model = here / "model"
         files = [DATA / "manifest.csv", *tables, DATA / "splits", DATA / "images.sha256", BASE, model, here / "log"]
         dreambooth(lever.teaching, finding, shots, trial, *files)
-    files = [DATA / "manifest.csv", DATA / "metadata.csv", SPLITS, DATA / "images.sha256", BASE, model]
+    files = [
+        DATA / "manifest.csv",
+        DATA / "boxes.csv",
+        DATA / "metadata.csv",
+        SPLITS,
+        DATA / "images.sha256",
+        BASE,
+        model,
+    ]
     synthesize(lever.drawing, finding, shots, trial, *files, here / "images", here / "table", here / "picture")
     return pd.read_csv(here / "table" / "manifest.csv")
 
@@ -102,7 +111,8 @@ def _drawn(lever: Lever, usual: Lever, finding: str, shots: int, trial: int) -> 
 def _plan_of_shares() -> None:
     """The study's plan with no images asked for, so that ``least`` says how many pairs are drawn."""
     SPLITS.mkdir(parents=True, exist_ok=True)
-    (SPLITS / "corpus.csv").write_bytes((DATA / "splits" / "corpus.csv").read_bytes())
+    for table in (DATA / "splits").glob("*.csv"):
+        shutil.copy(table, SPLITS)
     plan = pd.read_csv(DATA / "splits" / "plan.csv", keep_default_na=False)
     plan.assign(images=0).to_csv(SPLITS / "plan.csv", index=False)
 

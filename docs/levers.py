@@ -40,6 +40,7 @@ from stages.synthesize import Synthesize, synthesize
 
 SEED, PATIENTS, POSITIVES = 777, 2400, 350  # beyond the study's seed
 PARAMS, WORK = Path("params.yaml"), Path("scratch/levers")
+TABLES = ("manifest.csv", "boxes.csv", "metadata.csv", "splits", "images.sha256")
 COLUMNS = ["arm", "lever", "trial", "minority_ap", "minority_auroc", "majority_auroc"]
 
 
@@ -125,8 +126,9 @@ def _drawings(usual: Synthesize) -> Iterator[tuple[str, Synthesize]]:
     unlimited = replace(usual, guidance_limit=None, sampling=replace(usual.sampling, guidance=9.0))
     yield "guidance 9 without a limit", unlimited
     yield "guidance 9 with the limit", replace(unlimited, guidance_limit=usual.guidance_limit)
-    yield "limit 0.3", replace(usual, guidance_limit=0.3)
-    yield "limit 0.65", replace(usual, guidance_limit=0.65)
+    yield "limit 0.22", replace(usual, guidance_limit=0.22)
+    yield "limit 0.45", replace(usual, guidance_limit=0.45)
+    yield "everywhere, limit 0.45", replace(usual, guidance_limit=0.45, place=None)
     yield "strength 0.5", replace(usual, strength=0.5)
     yield "onto drawn", replace(usual, onto="drawn")
 
@@ -134,7 +136,7 @@ def _drawings(usual: Synthesize) -> Iterator[tuple[str, Synthesize]]:
 def _redrawn(draw: mix.Draw, drawing: Synthesize, name: str, findings: list[str]) -> mix.Draw:
     """``draw`` with images of the same models, drawn in another way."""
     pool = dict(draw.pool)
-    tables = [Path("data") / name for name in ("manifest.csv", "metadata.csv", "splits", "images.sha256")]
+    tables = [Path("data") / name for name in TABLES]
     for finding in (finding for finding, lacking in needed(draw.real[draw.findings]).items() if lacking):
         key = f"{finding}-{draw.shots}-{draw.trial}"
         model, here = Path("models/dreambooth") / key, WORK / name.replace(" ", "_") / key

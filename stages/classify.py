@@ -35,6 +35,7 @@ class Classify:
     training: ClassifierTraining
 
 
+@one_core()
 def classify(
     classify: Classify,
     arm: str,
@@ -60,11 +61,10 @@ def classify(
     everything = read_manifest(manifest)
     validation = everything[everything["image_id"].map(parts) == "validation"]
     seen = images.load(list(validation["file"]), read_checksums(checksums))
-    with one_core():
-        # The seed leaves the arm out: arms of one trial start alike and draw alike.
-        model, losses = train(model, examples, classify.training, f"{shots}-{trial}", checkpoint, recipe(arm))
-        save_run(out, model, classify.model, findings, classify.training.precision)
-        predictions = predict_run(out, validation, seen, "validation")
+    # The seed leaves the arm out: arms of one trial start alike and draw alike.
+    model, losses = train(model, examples, classify.training, f"{shots}-{trial}", checkpoint, recipe(arm))
+    save_run(out, model, classify.model, findings, classify.training.precision)
+    predictions = predict_run(out, validation, seen, "validation")
     write_csv(pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses}), out / "losses.csv")
     write_csv(predictions, out / "predictions.csv", "%.6f")
     checkpoint.clear()

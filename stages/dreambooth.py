@@ -28,7 +28,7 @@ from raremix.generator.dreambooth import Captioned, DreamBoothTraining, fine_tun
 from raremix.generator.sample import Sampling, draw, plain
 from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
-from raremix.runtime.device import Precision, device
+from raremix.runtime.device import Precision, device, one_core
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import replacing
 from raremix.runtime.seeds import seed_for
@@ -62,6 +62,7 @@ class Dreambooth:
             raise UserError("params.yaml, dreambooth.training.text_encoder: a LoRA is of the UNet alone; say false")
 
 
+@one_core()
 def dreambooth(
     dreambooth: Dreambooth,
     finding: str,

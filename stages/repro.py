@@ -1,7 +1,8 @@
 """``dvc repro`` with members of a matrix side by side: ``python -m stages.repro`` in the root or a profile's folder.
 
 Targets after it, as ``compare``, are those of ``dvc repro``; they must be ones that wait for the classifiers.
-One on each GPU that this process may use. Where there is none, those that use a single core, one on each core.
+One on each GPU that this process may use. Where there is none, one on each core, as a member of a matrix uses a single
+one there (``raremix.runtime.device.one_core``).
 """
 
 import os
@@ -24,34 +25,32 @@ class Matrix:
 
     stage: str
     after: list[str]  # the stages before it that are not members of a matrix themselves
-    one_core: bool  # what a member uses where there is no GPU; else all
 
 
 MATRICES = (
-    Matrix("dreambooth", ["base"], one_core=False),
-    Matrix("synthesize", [], one_core=False),
-    Matrix("classify", ["mix", "backbone"], one_core=True),
+    Matrix("dreambooth", ["base"]),
+    Matrix("synthesize", []),
+    Matrix("classify", ["mix", "backbone"]),
 )
 
 
 def main(targets: Sequence[str] = ()) -> int:
     """Bring the pipeline up to date, or what ``targets`` need; the exit code of DVC's first run that fails, else 0."""
-    for matrix in MATRICES:
-        there = places(matrix)
-        if len(there) > 1:
-            code = _dvc("repro", *matrix.after) if matrix.after else 0
-            code = code or _side_by_side(matrix.stage, there)
-            if code:
-                return code
+    there = places()
+    for matrix in MATRICES if len(there) > 1 else ():
+        code = _dvc("repro", *matrix.after) if matrix.after else 0
+        code = code or _side_by_side(matrix.stage, there)
+        if code:
+            return code
     return _dvc("repro", *targets)
 
 
-def places(matrix: Matrix) -> list[Mapping[str, str]]:
-    """Where members of ``matrix`` can run at once: the environment variables that put one there."""
+def places() -> list[Mapping[str, str]]:
+    """Where members of a matrix can run at once: the environment variables that put one there."""
     if count := torch.cuda.device_count():
         named = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
         return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in named.split(",")[:count]]
-    return [{} for _ in range(cores() if matrix.one_core else 1)]
+    return [{} for _ in range(cores())]
 
 
 def _side_by_side(stage: str, there: Sequence[Mapping[str, str]]) -> int:

@@ -1,8 +1,9 @@
 """Synthetic radiographs of one finding, and the same ones prompted without it.
 
-In: a fine-tuned model, the captions of the base corpus, and the plan of the label sets that the mixes need. Out: PNGs;
-in a folder of their own, so that later stages need not look at every image, their manifest with checksums, the rest of
-their recipe and their model's lineage; a picture of the real instances beside synthetic ones.
+In: a fine-tuned model, the captions of the base corpus, the plan of the label sets that the mixes need, and the boxes
+of the trial's shots, which tell where a finding may be. Out: PNGs; in a folder of their own, so that later stages need
+not look at every image, their manifest with checksums, the rest of their recipe and their model's lineage; a picture of
+the real instances beside synthetic ones.
 
 A pair is as it was drawn, or it is the radiograph that both its images start from, without and with the finding: what
 the token changes is then laid over that radiograph (``synthesize.onto``).
@@ -26,19 +27,22 @@ from raremix.data.lineage import FILE as LINEAGE
 from raremix.data.lineage import read_lineage
 from raremix.data.manifest import SYNTHETIC, read_manifest, write_csv
 from raremix.data.manifest import findings as findings_of
+from raremix.data.places import places
+from raremix.data.trial import read_trial, training_rows
+from raremix.data.views import Views
 from raremix.generator import tuned
 from raremix.generator.effect import laid_over
 from raremix.generator.sample import Order, Sampling, draw_all, skipped
 from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
-from raremix.runtime.device import device
+from raremix.runtime.device import device, one_core
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import sha256
 from raremix.runtime.seeds import generator, seed_for
 from stages.cli import run
 
 GRID = 8  # images in a row of the picture
-RECIPE = ["image_id", "negative_prompt", "guidance_limit", "strength", "onto", "original"]
+RECIPE = ["image_id", "negative_prompt", "guidance_limit", "strength", "onto", "original", "place"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Synthesize:
     onto: Literal["drawn", "original"]  # leave a pair as it is drawn, or lay its difference over that radiograph
     negative_prompt: Literal["empty", "without_finding"]  # what guidance leads away from
     guidance_limit: PositiveFloat | None  # how far it leads at most, in norms of the unguided prediction
+    place: Views | None  # it leads there alone where a reader marked one of the shots, moved so; null: everywhere
     sampling: Sampling
 
     def __post_init__(self) -> None:
@@ -62,12 +67,14 @@ class Synthesize:
             )
 
 
+@one_core()
 def synthesize(
     synthesize: Synthesize,
     finding: str,
     shots: int,
     trial: int,
     manifest: Path,
+    boxes: Path,
     metadata: Path,
     splits: Path,
     checksums: Path,
@@ -82,21 +89,23 @@ def synthesize(
     name = f"{finding}-{shots}-{trial}"
     sets = read_plan(splits / "plan.csv", shots, trial, finding)
     plan = _plan(synthesize, name, finding, trial, sets, rows, metadata, splits)
+    started = images.load(list(rows.set_index("image_id").loc[plan["original"], "file"]), listed)
+    training = training_rows(rows, read_trial(splits / f"trial{trial}.csv"), shots)
+    inside = _place(synthesize, plan, training, boxes, finding, trial, started.shape[-1])
     made = tuned.load_tuned(pipeline, model, captions.token(finding)).to(device())
-    inputs = [sets.to_csv(), manifest, metadata, splits / "corpus.csv", checksums, pipeline, model]
+    inputs = [sets.to_csv(), manifest, boxes, metadata, splits / "corpus.csv", checksums, pipeline, model]
     checkpoint = Checkpoint("synthesize", name, synthesize, *inputs)
-    edited = list(rows.set_index("image_id").loc[plan["original"], "file"])
-    originals = images.load(edited, listed) if synthesize.strength < 1 else None
     files = [checkpoint.directory / "images" / f"{image}.png" for image in plan["image_id"]]
-    order = Order(list(plan["prompt"]), list(plan["negative_prompt"]), list(plan["seed"]))
-    draw_all(made, order, files, synthesize.sampling, originals, synthesize.strength, synthesize.guidance_limit)
+    originals = started if synthesize.strength < 1 else None
+    order = Order(list(plan["prompt"]), list(plan["negative_prompt"]), list(plan["seed"]), originals, inside)
+    draw_all(made, order, files, synthesize.sampling, synthesize.strength, synthesize.guidance_limit)
     if not processes.first():
         return
     shutil.rmtree(drawn, ignore_errors=True)
     drawn.mkdir(parents=True)
     plan["file"] = [str(shutil.copy(file, drawn)) for file in files]
-    if originals is not None and synthesize.onto == "original":
-        _lay_over(originals, plan["file"])
+    if synthesize.onto == "original":
+        _lay_over(started, plan["file"], inside)
     lineage = read_lineage(model)
     instances = lineage.loc[lineage["role"] == "instance", "image_id"]
     _tell(plan, synthesize, instances, model)
@@ -108,16 +117,32 @@ def synthesize(
     checkpoint.clear()
 
 
-def _lay_over(originals: NDArray[np.uint8], files: "pd.Series[str]") -> None:
+def _place(
+    synthesize: Synthesize, plan: pd.DataFrame, training: pd.DataFrame, boxes: Path, finding: str, trial: int, size: int
+) -> NDArray[np.float32] | None:
+    """Where in each image of the ``plan`` the token leads, ``[n, size, size]``, the same in a pair; None is everywhere.
+
+    Adds to the ``plan`` whose marking it is.
+    """
+    if synthesize.place is None:
+        plan["place"] = ""
+        return None
+    marked = pd.read_csv(boxes, dtype={"image_id": str})
+    found = places(training, marked, finding, trial, len(plan) // 2, size, synthesize.place)
+    plan["place"] = found.marked * 2
+    return np.concatenate([found.inside] * 2)
+
+
+def _lay_over(originals: NDArray[np.uint8], files: "pd.Series[str]", inside: NDArray[np.float32] | None) -> None:
     """Replace each pair among the ``files``, positives first, by its original with what the token changes, and without.
 
-    ``originals`` are those of the files ``[n, side, side]``.
+    ``originals`` and ``inside`` are those of the files ``[n, side, side]``.
     """
-    pairs = len(files) // 2
-    for original, *pair in zip(originals[:pairs], files[:pairs], files[pairs:], strict=True):
-        drawn = images.load(pair, {file: sha256(Path(file)) for file in pair})
-        for image, file in zip((laid_over(original, *drawn), original), pair, strict=True):
-            images.save(image, file)
+    for index, pair in enumerate(zip(*np.split(files.to_numpy(), 2), strict=True)):
+        with_it, without = images.load(pair, {file: sha256(Path(file)) for file in pair})
+        place = None if inside is None else inside[index]
+        images.save(laid_over(originals[index], with_it, without, place), pair[0])
+        images.save(originals[index], pair[1])
 
 
 def _tell(plan: pd.DataFrame, synthesize: Synthesize, instances: "pd.Series[str]", model: Path) -> None:

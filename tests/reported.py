@@ -35,7 +35,8 @@ def params(layout: str = "phantom", shots: int = 10) -> dict:
     training = {"steps": 200, "batch": 48, "lr": 5e-4}
     small = {"pretrained": None, "revision": None, "autoencoder": training, "denoiser": training | {"steps": 2000}}
     tuning = {"instances": 5, "lora_rank": None, "prior": {"source": "real", "images": 100}}
-    drawing = {"strength": 0.9, "onto": "drawn", "guidance_limit": 0.45, "sampling": {"steps": 12, "guidance": 5.0}}
+    drawing = {"strength": 0.9, "onto": "drawn", "guidance_limit": 0.45, "place": None}
+    drawing["sampling"] = {"steps": 12, "guidance": 5.0}
     return {
         "study": study,
         "data": data,

@@ -9,8 +9,6 @@ from through_dvc import digests, environment, forget, ran
 
 from stages import repro
 
-DREAMBOOTH, _, CLASSIFY = repro.MATRICES
-
 # Instead of DVC: lists members, and runs one only once as many others run as there are places.
 SLOW = """
 import os, sys, time
@@ -55,16 +53,15 @@ def told(folder):
 
 def test_there_is_a_place_on_each_gpu(gpus, monkeypatch):
     gpus(2)
-    assert repro.places(DREAMBOOTH) == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
+    assert repro.places() == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5f")
-    assert repro.places(CLASSIFY) == [{"CUDA_VISIBLE_DEVICES": "3"}, {"CUDA_VISIBLE_DEVICES": "GPU-5f"}]
+    assert repro.places() == [{"CUDA_VISIBLE_DEVICES": "3"}, {"CUDA_VISIBLE_DEVICES": "GPU-5f"}]
 
 
-def test_on_a_cpu_there_is_a_place_on_each_core_for_what_uses_one(gpus, monkeypatch):
+def test_on_a_cpu_there_is_a_place_on_each_core(gpus, monkeypatch):
     gpus(0)
     monkeypatch.setattr(repro, "cores", lambda: 4)
-    assert repro.places(CLASSIFY) == [{}] * 4
-    assert repro.places(DREAMBOOTH) == [{}]
+    assert repro.places() == [{}] * 4
 
 
 def test_members_are_shared_out_and_run_at_once(slow, tmp_path):
@@ -110,15 +107,16 @@ def test_ctrl_c_is_left_to_the_runs(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_classifiers_side_by_side_are_those_that_dvc_trains_one_after_the_other(study, monkeypatch, capfd):
+@pytest.mark.parametrize(("stage", "out"), [("dreambooth", "models"), ("classify", "results")])
+def test_members_side_by_side_are_those_that_dvc_makes_one_after_the_other(study, monkeypatch, capfd, stage, out):
     before = digests(study)
-    forget("classify", study)
-    shutil.rmtree(study / "results/classify")
+    forget(stage, study)
+    shutil.rmtree(study / out / stage)
     monkeypatch.chdir(study)
     for name, value in environment(study).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(repro, "cores", lambda: 2)
     assert repro.main() == 0
-    trained = [stage for stage in ran(capfd.readouterr().out) if stage.startswith("classify@")]
-    assert len(trained) == len(list((study / "results/classify").iterdir()))
+    trained = [member for member in ran(capfd.readouterr().out) if member.startswith(f"{stage}@")]
+    assert len(trained) == len(list((study / out / stage).iterdir()))
     assert digests(study) == before

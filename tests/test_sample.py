@@ -39,7 +39,7 @@ def test_guidance_leads_from_the_negative_prompt_to_the_prompt(base):
 
 def test_a_strength_that_leaves_no_step_is_refused(base):
     with pytest.raises(UserError, match=r"a strength of 0\.1 leaves none of 3 sampling steps"):
-        draw(load(base), plain(tiny.PROMPTS[:1], [1]), tiny.SAMPLING, tiny.images(1), 0.1)
+        draw(load(base), plain(tiny.PROMPTS[:1], [1]), tiny.SAMPLING, 0.1)
 
 
 def test_an_image_depends_on_its_seed_and_prompt_not_on_its_neighbours(base):
@@ -65,11 +65,11 @@ def full_above(most, monkeypatch):
 
 
 def test_where_memory_is_short_the_same_images_are_drawn_in_halves(base, monkeypatch, capsys):
-    pipeline, order = load(base), plain((tiny.PROMPTS * 2)[:5], range(5))
-    sampling, originals = replace(tiny.SAMPLING, batch=5), tiny.images(5)
-    whole = draw(pipeline, order, sampling, originals, 0.7)
+    pipeline, sampling = load(base), replace(tiny.SAMPLING, batch=5)
+    order = replace(plain((tiny.PROMPTS * 2)[:5], range(5)), originals=tiny.images(5))
+    whole = draw(pipeline, order, sampling, 0.7)
     full_above(2, monkeypatch)
-    halved = draw(pipeline, order, sampling, originals, 0.7)
+    halved = draw(pipeline, order, sampling, 0.7)
     assert np.abs(whole.astype(int) - halved).max() <= 1
     assert "no memory for 5 images at once; drawing 3" in capsys.readouterr().out
 
@@ -82,10 +82,10 @@ def test_no_memory_for_one_image_is_one_clear_line(base, monkeypatch):
 
 def test_a_weak_edit_stays_near_its_original_and_a_full_one_forgets_it(base):
     pipeline, fine = load(base), Sampling(20, 2.0, 2, "float32")
-    originals = tiny.images(3, seed=5)
-    kept = roundtrip(pipeline.vae, originals, "float32").astype(float)
-    weak = draw(pipeline, plain(tiny.PROMPTS, [1, 2, 3]), fine, originals, strength=0.1)
-    full = draw(pipeline, plain(tiny.PROMPTS, [1, 2, 3]), fine, originals, strength=1.0)
+    order = replace(plain(tiny.PROMPTS, [1, 2, 3]), originals=tiny.images(3, seed=5))
+    kept = roundtrip(pipeline.vae, order.originals, "float32").astype(float)
+    weak = draw(pipeline, order, fine, strength=0.1)
+    full = draw(pipeline, order, fine, strength=1.0)
     assert np.abs(weak - kept).mean() < 0.5 * np.abs(full - kept).mean()
     assert (full == draw(pipeline, plain(tiny.PROMPTS, [1, 2, 3]), fine)).all()
 
@@ -93,10 +93,10 @@ def test_a_weak_edit_stays_near_its_original_and_a_full_one_forgets_it(base):
 def test_synthesis_goes_on_where_it_was_killed(base, tmp_path, monkeypatch):
     pipeline = load(base)
     arguments = {
-        "order": plain(tiny.PROMPTS * 2, range(6)),
+        "order": replace(plain(tiny.PROMPTS * 2, range(6)), originals=tiny.images(6)),
         "sampling": tiny.SAMPLING,
-        "originals": tiny.images(6),
         "strength": 0.7,
+        "guidance_limit": None,
     }
     whole = [tmp_path / "whole" / f"x-{index}-pos.png" for index in range(6)]
     draw_all(pipeline, files=whole, **arguments)

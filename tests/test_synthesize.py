@@ -8,12 +8,13 @@ import pytest
 
 from raremix.data import images
 from raremix.data.manifest import FIXED, write_csv
+from raremix.data.views import Views
 from raremix.generator.effect import laid_over
 from raremix.generator.sample import Sampling
 from raremix.runtime.errors import UserError
-from stages.synthesize import Synthesize, _lay_over, _plan
+from stages.synthesize import Synthesize, _lay_over, _place, _plan
 
-ASKED = Synthesize(3, 0.0, 0.9, "drawn", "without_finding", None, Sampling(4, 3.0, 2, "float32"))
+ASKED = Synthesize(3, 0.0, 0.9, "drawn", "without_finding", None, None, Sampling(4, 3.0, 2, "float32"))
 
 
 @pytest.fixture
@@ -99,8 +100,8 @@ def test_spare_pairs_come_also_where_the_mixes_need_few(tables):
 
 def test_what_a_pair_shares_leaves_an_original_as_it_is():
     rng = np.random.default_rng(0)
-    originals, drawn = rng.integers(0, 256, (2, 3, 8, 8), np.uint8)
-    assert (laid_over(originals, drawn, drawn) == originals).all()
+    original, drawn = rng.integers(0, 256, (2, 8, 8), np.uint8)
+    assert (laid_over(original, drawn, drawn) == original).all()
 
 
 def test_what_a_token_changes_is_laid_over_the_original_and_cut_at_black_and_white():
@@ -110,13 +111,27 @@ def test_what_a_token_changes_is_laid_over_the_original_and_cut_at_black_and_whi
     assert laid_over(without, np.zeros_like(without), original).tolist() == [[0, 0], [0, 0]]
 
 
+def test_beyond_its_place_an_original_stays_as_it_is_and_inside_it_nothing_is_lost():
+    original, without, with_it = (np.full((64, 64), grey, np.uint8) for grey in (100, 50, 90))
+    inside = np.zeros((64, 64), np.float32)
+    inside[20:30, 40:50] = 1
+    changed = laid_over(original, with_it, without, inside).astype(int) - 100
+    assert (changed[22:28, 42:48] >= 39).all()
+    far = np.ones((64, 64), bool)
+    far[8:42, 28:62] = False
+    assert (changed[far] == 0).all()
+    edge = changed[25, 20:45]
+    assert (np.diff(edge) >= 0).all()
+    assert np.diff(edge).max() < 12, "it ends softly"
+
+
 def test_each_pair_becomes_its_own_original_with_and_without_the_finding(tmp_path):
     rng = np.random.default_rng(0)
     originals, drawn = rng.integers(60, 190, (2, 8, 8), np.uint8), rng.integers(90, 110, (4, 8, 8), np.uint8)
     files = [str(tmp_path / f"{k}.png") for k in range(4)]
     for image, file in zip(drawn, files, strict=True):
         images.save(image, file)
-    _lay_over(np.concatenate([originals, originals]), files)
+    _lay_over(np.concatenate([originals, originals]), pd.Series(files), None)
     positives, negatives = np.split(np.stack([np.asarray(images.Image.open(file), int) for file in files]), 2)
     assert (negatives == originals).all()
     assert (positives - negatives == drawn[:2].astype(int) - drawn[2:]).all()
@@ -125,3 +140,20 @@ def test_each_pair_becomes_its_own_original_with_and_without_the_finding(tmp_pat
 def test_images_that_start_from_noise_have_no_original_to_be_laid_over():
     with pytest.raises(UserError, match=r"synthesize\.onto: at a strength of 1 .* say drawn, or lower"):
         replace(ASKED, onto="original", strength=1.0)
+
+
+def test_a_pair_shares_its_place_and_the_plan_says_whose_marking_it_is(tables):
+    rows = plan(tables)
+    training = tables[0].assign(nodule_mass=[0, 1, 0, 0, 0, 0])
+    boxes = tables[1] / "boxes.csv"
+    columns = ["image_id", "finding", "reader", "x_min", "y_min", "x_max", "y_max"]
+    pd.DataFrame([["i1", "nodule_mass", "R1", 2, 3, 4, 6]], columns=columns).to_csv(boxes, index=False)
+    still = replace(ASKED, place=Views(0.0, 0.0, 0.0))
+    inside = _place(still, rows, training, boxes, "nodule_mass", 0, 8)
+    assert inside.shape == (6, 8, 8)
+    assert (inside[:3] == inside[3:]).all()
+    assert (inside[0, 3:6, 2:4] == 1).all()
+    assert inside[0].sum() == 6
+    assert set(rows["place"]) == {"i1 R1"}
+    assert _place(ASKED, rows, training, boxes, "nodule_mass", 0, 8) is None
+    assert set(rows["place"]) == {""}

@@ -6,14 +6,21 @@ of a pair alike: their difference is the finding, and the radiograph they start 
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, maximum_filter
 
 Pictures = NDArray[np.uint8]
+MARGIN = 1 / 32  # of a picture's side: how far a change reaches beyond its place, and how softly it ends
 
 
-def laid_over(originals: Pictures, drawn_with: Pictures, drawn_without: Pictures) -> Pictures:
-    """``originals`` plus what the token changes, ``drawn_with`` minus ``drawn_without``; all ``[..., side, side]``.
+def laid_over(
+    original: Pictures, drawn_with: Pictures, drawn_without: Pictures, inside: NDArray[np.float32] | None = None
+) -> Pictures:
+    """``original`` plus what the token changes, ``drawn_with`` minus ``drawn_without``; all ``[side, side]``.
 
-    Greys beyond 0..255 are cut off.
+    Where ``inside [side, side]`` is 0, away from where it is 1, nothing is changed. Greys beyond 0..255 are cut off.
     """
-    changed = originals.astype(np.int16) + drawn_with - drawn_without
-    return changed.clip(0, 255).astype(np.uint8)
+    changed = drawn_with.astype(np.float32) - drawn_without
+    if inside is not None:
+        margin = MARGIN * len(inside)
+        changed *= gaussian_filter(maximum_filter(inside, 2 * round(margin) + 1), margin)
+    return (original + changed).round().clip(0, 255).astype(np.uint8)

@@ -1,7 +1,7 @@
 """Images of a pipeline, each with a seed of its own."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,10 +40,13 @@ class Order:
     prompts: Sequence[str]
     negative_prompts: Sequence[str]  # what classifier-free guidance leads away from; "" for the empty prompt
     seeds: Sequence[int]
+    originals: NDArray[np.uint8] | None = None  # [n, size, size], to start from; None starts from noise
+    inside: NDArray[np.float32] | None = None  # [n, size, size], 1 where guidance leads, else 0; None is everywhere
 
     def __getitem__(self, part: slice) -> "Order":
         """The entries of ``part``."""
-        return Order(self.prompts[part], self.negative_prompts[part], self.seeds[part])
+        originals, inside = (field if field is None else field[part] for field in (self.originals, self.inside))
+        return Order(self.prompts[part], self.negative_prompts[part], self.seeds[part], originals, inside)
 
     def __len__(self) -> int:
         """How many images."""
@@ -59,7 +62,6 @@ def draw(
     pipeline: StableDiffusionPipeline,
     order: Order,
     sampling: Sampling,
-    originals: NDArray[np.uint8] | None = None,
     strength: float = 1.0,
     guidance_limit: float | None = None,
 ) -> NDArray[np.uint8]:
@@ -67,9 +69,9 @@ def draw(
 
     Where prompt and negative prompt are the same, guidance is none; ``guidance_limit`` is the one of ``limited``. The
     initial noise of an image comes from its seed alone, and DPM-Solver++ adds none. At a ``strength`` below 1 an image
-    starts from its original (``originals [n, size, size]``), noised to that share of the schedule (SDEdit, Meng et al.
-    2022), and keeps the original's build; at 1 it starts from pure noise. Where the device has no memory for a batch,
-    halves of it are drawn for the rest of the call.
+    starts from its original, noised to that share of the schedule (SDEdit, Meng et al. 2022), and keeps the original's
+    build; at 1 it starts from pure noise. Where the device has no memory for a batch, halves of it are drawn for the
+    rest of the call.
 
     Raises:
         UserError: it has none for a single image.
@@ -77,9 +79,8 @@ def draw(
     images, start, most = [], 0, sampling.batch
     while start < len(order):
         part = slice(start, start + most)
-        starts = None if originals is None else originals[part]
         with suppress(torch.OutOfMemoryError):
-            images.append(_batch(pipeline, order[part], sampling, starts, strength, guidance_limit))
+            images.append(_batch(pipeline, order[part], sampling, strength, guidance_limit))
             start += most
             continue
         most = _fewer(len(order[part]))  # out here, where nothing holds the tensors of the attempt
@@ -105,7 +106,6 @@ def _batch(
     pipeline: StableDiffusionPipeline,
     order: Order,
     sampling: Sampling,
-    originals: NDArray[np.uint8] | None,
     strength: float,
     guidance_limit: float | None,
 ) -> NDArray[np.uint8]:
@@ -115,10 +115,13 @@ def _batch(
     timesteps = pipeline.scheduler.timesteps[skipped(sampling, strength) :]
     latents = _noise(pipeline, order.seeds)
     guidance = 1.0 if list(order.prompts) == list(order.negative_prompts) else sampling.guidance
-    limit = guidance_limit if guidance > 1 else None
-    with arithmetic(sampling.precision), limited(pipeline.unet, guidance, limit):
-        if originals is not None and strength < 1:
-            clean = latents_of(pipeline.vae, originals, sampling.precision)
+    with ExitStack() as stack:
+        stack.enter_context(arithmetic(sampling.precision))
+        if guidance > 1:
+            inside = None if order.inside is None else _pooled(order.inside, latents.shape[-1])
+            stack.enter_context(limited(pipeline.unet, guidance, guidance_limit, inside))
+        if order.originals is not None and strength < 1:
+            clean = latents_of(pipeline.vae, order.originals, sampling.precision)
             latents = schedule.add_noise(clean, latents, timesteps[:1].cpu())
         latents = pipeline(
             prompt_embeds=encode(order.prompts, pipeline.tokenizer, pipeline.text_encoder),
@@ -129,6 +132,11 @@ def _batch(
             output_type="latent",
         ).images
     return decode(pipeline.vae, latents, sampling.precision)
+
+
+def _pooled(masks: NDArray[np.float32], side: int) -> torch.Tensor:
+    """``masks [n, size, size]`` at the size of the latents: ``[n, 1, side, side]``, 1 where anything of one is."""
+    return torch.nn.functional.adaptive_max_pool2d(torch.from_numpy(masks)[:, None], side).to(device())
 
 
 def skipped(sampling: Sampling, strength: float) -> int:
@@ -156,9 +164,8 @@ def draw_all(
     order: Order,
     files: Sequence[Path],
     sampling: Sampling,
-    originals: NDArray[np.uint8] | None,
     strength: float,
-    guidance_limit: float | None = None,
+    guidance_limit: float | None,
 ) -> None:
     """Draw an image into each of ``files``, batch by batch; a batch whose files are all there is not drawn again.
 
@@ -170,8 +177,7 @@ def draw_all(
         part = slice(start, start + sampling.batch)
         if all(file.is_file() for file in files[part]):
             continue
-        starts = None if originals is None else originals[part]
-        drawn = draw(pipeline, order[part], sampling, starts, strength, guidance_limit)
+        drawn = draw(pipeline, order[part], sampling, strength, guidance_limit)
         for image, file in zip(drawn, files[part], strict=True):
             with replacing(file) as temporary:
                 save(image, temporary)

@@ -1,0 +1,57 @@
+"""Where in a radiograph a finding is drawn: where a reader marked it in one of the radiographs that train.
+
+Let loose on a whole chest, a token learned from five radiographs draws what else they had in common, and most of that
+is not the finding.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from raremix.data.instances import box_masks
+from raremix.data.views import Views, affine
+from raremix.runtime.errors import UserError
+from raremix.runtime.seeds import generator, seed_for
+
+
+@dataclass(frozen=True)
+class Places:
+    """A place for each of n images."""
+
+    inside: NDArray[np.float32]  # [n, size, size], 1 where the finding is drawn, else 0
+    marked: list[str]  # the radiograph and the reader whose boxes it stems from, as ``<image id> <reader>``
+
+
+def places(
+    training: pd.DataFrame, boxes: pd.DataFrame, finding: str, trial: int, count: int, size: int, views: Views
+) -> Places:
+    """``count`` places of ``finding``: all that one reader boxed in one of the ``training`` rows, moved a little.
+
+    The first ones are the same whatever the ``count``. What ``views`` move out of the picture stays where it was.
+
+    Raises:
+        UserError: no reader has marked the finding there.
+    """
+    carriers = training.loc[training[finding] == 1, "image_id"]
+    own = boxes[(boxes["finding"] == finding) & boxes["image_id"].isin(carriers)]
+    if own.empty:
+        raise UserError(
+            f"data/boxes.csv: no reader marked '{finding}' in a radiograph that trial {trial} trains on; say null in "
+            "params.yaml, synthesize.place"
+        )
+    by_reader = own.assign(image_id=own["image_id"] + " " + own["reader"].astype(str))
+    names = by_reader["image_id"].drop_duplicates().sort_values(ignore_index=True)
+    masks = torch.from_numpy(box_masks(by_reader, names, [finding], size))
+    chosen = [int(generator("place", finding, trial, index).integers(len(names))) for index in range(count)]
+    moved = [_moved(masks[place], views, ("place view", finding, trial, index)) for index, place in enumerate(chosen)]
+    return Places(np.stack(moved), [names[place] for place in chosen])
+
+
+def _moved(mask: torch.Tensor, views: Views, seed: tuple[object, ...]) -> NDArray[np.float32]:
+    """A view of ``mask [size, size]``, or itself if nothing of it is left."""
+    random = torch.Generator().manual_seed(seed_for(*seed))
+    view = (affine(mask[None, None], views, random)[0, 0] >= 0.5).float()
+    return np.asarray(view if view.any() else mask)
