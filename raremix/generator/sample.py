@@ -45,8 +45,13 @@ class Order:
 
     def __getitem__(self, part: slice) -> "Order":
         """The entries of ``part``."""
-        originals, inside = (field if field is None else field[part] for field in (self.originals, self.inside))
-        return Order(self.prompts[part], self.negative_prompts[part], self.seeds[part], originals, inside)
+        return Order(
+            self.prompts[part],
+            self.negative_prompts[part],
+            self.seeds[part],
+            None if self.originals is None else self.originals[part],
+            None if self.inside is None else self.inside[part],
+        )
 
     def __len__(self) -> int:
         """How many images."""
