@@ -115,6 +115,7 @@ def leaves(params, *above):
     [
         ("phantom-second", {"phantom.seed"}),
         ("phantom-third", {"phantom.seed", "study.trials"}),
+        ("phantom-fourth", {"phantom.seed", "study.trials"}),
         ("phantom-full", {"study.arms", "study.shots", "study.trials"}),
         ("phantom-arms", {"study.arms"}),
         ("phantom-shots", {"study.arms", "study.shots", "compare.shots", "truth.classifier"}),

@@ -238,7 +238,7 @@ def test_a_page_that_is_half_written_stays_as_it_was(profile, monkeypatch, capsy
     assert sorted(path.name for path in profile.iterdir()) == ["README.md", "metrics"]
 
 
-@pytest.mark.parametrize("name", ["phantom-full", "phantom-second", "phantom-third", "phantom-arms"])
+@pytest.mark.parametrize("name", ["phantom-full", "phantom-second", "phantom-third", "phantom-fourth", "phantom-arms"])
 def test_a_profile_s_results_stand_in_the_roots_pages_once_it_has_run(profile, name):
     page = profile / "study.md"
     page.write_text(f"<!-- {name} -->\nformer\n<!-- /{name} -->\n")
