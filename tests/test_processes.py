@@ -11,8 +11,8 @@ from through_dvc import contents, environment
 from raremix.runtime import processes
 
 KEY = "nodule_mass-3-0"
-TABLES = "--manifest data/manifest.csv --metadata data/metadata.csv --splits data/splits"
-WHAT = f"params.yaml --finding nodule_mass --shots 3 --trial 0 {TABLES} --checksums data/images.sha256"
+TABLES = "--manifest data/manifest.csv --metadata data/metadata.csv --splits data/splits --checksums data/images.sha256"
+WHAT = f"params.yaml --finding nodule_mass --shots 3 --trial 0 {TABLES} --boxes data/boxes.csv"
 LAUNCH = "--multi_gpu --num_machines 1 --num_processes 2 --mixed_precision no --dynamo_backend no".split()
 
 slow = pytest.mark.slow
@@ -48,7 +48,7 @@ def test_two_processes_draw_the_images_of_one(study, tmp_path):
 @slow
 def test_two_processes_learn_what_one_learns(study, tmp_path):
     """The loss of each step within 2 %: bfloat16, and sums in another order, of which each step makes more."""
-    more = "--votes data/votes.csv --boxes data/boxes.csv --pipeline models/base"
+    more = "--votes data/votes.csv --pipeline models/base"
     by_two("stages.dreambooth", f"{WHAT} {more} --out {tmp_path}/model --log {tmp_path}/log", study)
     found, alone = losses(tmp_path / "log"), losses(study / "results/dreambooth" / KEY)
     assert len(found) == len(alone)

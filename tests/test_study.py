@@ -139,10 +139,10 @@ def test_an_image_that_was_removed_is_made_again(study):
 def test_a_killed_fine_tuning_and_synthesis_go_on_to_the_same_bytes(study, monkeypatch, killed_after, tmp_path):
     monkeypatch.chdir(study)
 
-    tables = "--manifest data/manifest.csv --metadata data/metadata.csv --splits data/splits"
+    tables = "--manifest data/manifest.csv --boxes data/boxes.csv --metadata data/metadata.csv --splits data/splits"
     inputs = f"{tables} --checksums data/images.sha256 --pipeline models/base"
     what = f"params.yaml --finding nodule_mass --shots 3 --trial 0 {inputs}"
-    teach = f"{what} --votes data/votes.csv --boxes data/boxes.csv --out {tmp_path}/model --log {tmp_path}/log"
+    teach = f"{what} --votes data/votes.csv --out {tmp_path}/model --log {tmp_path}/log"
     with killed_after(3), pytest.raises(SystemExit, match="130"):
         run(dreambooth.dreambooth, teach.split())
     assert not (tmp_path / "model").exists()
