@@ -17,7 +17,7 @@ from raremix.data import captions, images
 from raremix.data.checksums import read_checksums
 from raremix.data.instances import box_masks
 from raremix.data.lineage import write_lineage
-from raremix.data.manifest import write_csv
+from raremix.data.manifest import read_boxes, write_csv
 from raremix.generator import autoencoder, denoiser
 from raremix.generator.base import assemble, published
 from raremix.generator.latents import encode, roundtrip
@@ -59,7 +59,7 @@ def base(
         _picture(pipeline, rows, shown, base, log)
         return
     pixels = images.load(list(rows["file"]), listed)
-    marks = pd.read_csv(boxes, dtype={"image_id": str})
+    marks = read_boxes(boxes)
     masks = box_masks(marks, rows["image_id"], marks["finding"].unique(), pixels.shape[-1])
     inputs = [base, manifest, metadata, boxes, corpus, checksums]
     checkpoints = Checkpoint("autoencoder", *inputs), Checkpoint("denoiser", *inputs)

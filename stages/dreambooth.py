@@ -21,10 +21,10 @@ from raremix.data.findings import known
 from raremix.data.instances import box_masks, choose, ordinary
 from raremix.data.lineage import check_lineage, read_lineage, write_lineage
 from raremix.data.manifest import findings as findings_of
-from raremix.data.manifest import read_manifest, read_votes
+from raremix.data.manifest import read_boxes, read_manifest, read_votes
 from raremix.data.trial import read_trial, training_rows
 from raremix.generator import tuned
-from raremix.generator.dreambooth import Captioned, DreamBoothTraining, fine_tune
+from raremix.generator.dreambooth import Captioned, DreamBoothTraining, check_parts, fine_tune
 from raremix.generator.sample import Sampling, draw, plain
 from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
@@ -79,13 +79,15 @@ def dreambooth(
     log: Path,
 ) -> None:
     """Teach the base model one finding, from the trial's shots of it."""
+    processes.begin()
+    check_parts(dreambooth.training)
     rows = read_manifest(manifest)
     known([finding], findings_of(rows), "study.findings")
     known(dreambooth.initializers, findings_of(rows), "dreambooth.initializers")
     marks = read_votes(votes, rows)
     training = training_rows(rows, read_trial(splits / f"trial{trial}.csv"), shots)
     count = None if dreambooth.instances == "all" else dreambooth.instances
-    marked = pd.read_csv(boxes, dtype={"image_id": str})
+    marked = read_boxes(boxes)
     instances = choose(training, marks, marked, finding, trial, count)
     normal = ordinary(training, marks, trial, dreambooth.prior.images)
     learned_from = {
@@ -105,7 +107,8 @@ def dreambooth(
     listed = read_checksums(checksums)
     taught = _captioned(instances, finding, described, marked, listed)
     prior = _prior(dreambooth, model, [described[image] for image in normal["image_id"]], normal, name, listed)
-    checkpoint = Checkpoint(name, dreambooth, manifest, votes, boxes, metadata, splits, checksums, pipeline)
+    inputs = [dreambooth, processes.count(), manifest, votes, boxes, metadata, splits, checksums, pipeline]
+    checkpoint = Checkpoint(name, *inputs)
     grids = checkpoint.directory / "grids"  # a resumed run must not have lost those drawn before; DVC empties ``log``
     shown = [f"{prior.prompts[index]} {captions.token(finding)}" for index in range(min(GRID, len(prior.prompts)))]
 

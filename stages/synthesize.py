@@ -1,9 +1,9 @@
 """Synthetic radiographs of one finding, and the same ones prompted without it.
 
 In: a fine-tuned model, the captions of the base corpus, the plan of the label sets that the mixes need, and the boxes
-of the trial's shots, which tell where a finding may be. Out: PNGs; in a folder of their own, so that later stages need
-not look at every image, their manifest with checksums, the rest of their recipe and their model's lineage; a picture of
-the real instances beside synthetic ones.
+of the radiographs that train, which tell where a finding may be. Out: PNGs; in a folder of their own, so that later
+stages need not look at every image, their manifest with checksums, the rest of their recipe and their model's lineage;
+a picture of the real instances beside synthetic ones.
 
 A pair is as it was drawn, or it is the radiograph that both its images start from, without and with the finding: what
 the token changes is then laid over that radiograph (``synthesize.onto``).
@@ -25,7 +25,7 @@ from raremix.data.checksums import Checksums, read_checksums
 from raremix.data.label_sets import in_order, label_sets, read_plan
 from raremix.data.lineage import FILE as LINEAGE
 from raremix.data.lineage import read_lineage
-from raremix.data.manifest import SYNTHETIC, read_manifest, write_csv
+from raremix.data.manifest import SYNTHETIC, read_boxes, read_manifest, write_csv
 from raremix.data.manifest import findings as findings_of
 from raremix.data.places import places
 from raremix.data.trial import read_trial, training_rows
@@ -42,7 +42,7 @@ from raremix.runtime.seeds import generator, seed_for
 from stages.cli import run
 
 GRID = 8  # images in a row of the picture
-RECIPE = ["image_id", "negative_prompt", "guidance_limit", "strength", "onto", "original", "place"]
+RECIPE = ["image_id", "negative_prompt", "guidance_limit", "strength", "onto", "original", "place", "reader"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Synthesize:
     onto: Literal["drawn", "original"]  # leave a pair as it is drawn, or lay its difference over that radiograph
     negative_prompt: Literal["empty", "without_finding"]  # what guidance leads away from
     guidance_limit: PositiveFloat | None  # how far it leads at most, in norms of the unguided prediction
-    place: Views | None  # it leads there alone where a reader marked one of the shots, moved so; null: everywhere
+    place: Views | None  # it leads there alone where a reader marked one that trains, moved so; null: everywhere
     sampling: Sampling
 
     def __post_init__(self) -> None:
@@ -64,6 +64,11 @@ class Synthesize:
             raise UserError(
                 "params.yaml, synthesize.onto: at a strength of 1 images start from noise and have no original; say "
                 "drawn, or lower synthesize.strength"
+            )
+        if self.place is not None and (self.negative_prompt != "without_finding" or self.sampling.guidance <= 1):
+            raise UserError(
+                "params.yaml, synthesize.place: only guidance away from images without the finding leads to a place; "
+                "say without_finding and give synthesize.sampling.guidance above 1, or say null"
             )
 
 
@@ -85,18 +90,20 @@ def synthesize(
     log: Path,
 ) -> None:
     """Sample pairs of images that share seed and caption: one with the finding's token, one without."""
+    processes.begin()
     rows, listed = read_manifest(manifest), read_checksums(checksums)
     name = f"{finding}-{shots}-{trial}"
     sets = read_plan(splits / "plan.csv", shots, trial, finding)
     plan = _plan(synthesize, name, finding, trial, sets, rows, metadata, splits)
-    started = images.load(list(rows.set_index("image_id").loc[plan["original"], "file"]), listed)
-    training = training_rows(rows, read_trial(splits / f"trial{trial}.csv"), shots)
-    inside = _place(synthesize, plan, training, boxes, finding, trial, started.shape[-1])
+    starts = list(rows.set_index("image_id").loc[plan["original"], "file"])
+    originals = images.load(starts, listed) if synthesize.strength < 1 else None
+    split = splits / f"trial{trial}.csv"
+    training = training_rows(rows, read_trial(split), shots)
+    inside = _place(synthesize, plan, training, boxes, finding, trial, images.load(starts[:1], listed).shape[-1])
     made = tuned.load_tuned(pipeline, model, captions.token(finding)).to(device())
-    inputs = [sets.to_csv(), manifest, boxes, metadata, splits / "corpus.csv", checksums, pipeline, model]
+    inputs = [sets.to_csv(), manifest, boxes, metadata, splits / "corpus.csv", split, checksums, pipeline, model]
     checkpoint = Checkpoint("synthesize", name, synthesize, *inputs)
     files = [checkpoint.directory / "images" / f"{image}.png" for image in plan["image_id"]]
-    originals = started if synthesize.strength < 1 else None
     order = Order(list(plan["prompt"]), list(plan["negative_prompt"]), list(plan["seed"]), originals, inside)
     draw_all(made, order, files, synthesize.sampling, synthesize.strength, synthesize.guidance_limit)
     if not processes.first():
@@ -104,8 +111,8 @@ def synthesize(
     shutil.rmtree(drawn, ignore_errors=True)
     drawn.mkdir(parents=True)
     plan["file"] = [str(shutil.copy(file, drawn)) for file in files]
-    if synthesize.onto == "original":
-        _lay_over(started, plan["file"], inside)
+    if synthesize.onto == "original" and originals is not None:
+        _lay_over(originals, plan["file"], inside)
     lineage = read_lineage(model)
     instances = lineage.loc[lineage["role"] == "instance", "image_id"]
     _tell(plan, synthesize, instances, model)
@@ -122,14 +129,13 @@ def _place(
 ) -> NDArray[np.float32] | None:
     """Where in each image of the ``plan`` the token leads, ``[n, size, size]``, the same in a pair; None is everywhere.
 
-    Adds to the ``plan`` whose marking it is.
+    Adds to the ``plan`` the radiograph that it was marked in, and the reader.
     """
     if synthesize.place is None:
-        plan["place"] = ""
+        plan["place"] = plan["reader"] = ""
         return None
-    marked = pd.read_csv(boxes, dtype={"image_id": str})
-    found = places(training, marked, finding, trial, len(plan) // 2, size, synthesize.place)
-    plan["place"] = found.marked * 2
+    found = places(training, read_boxes(boxes), finding, trial, len(plan) // 2, size, synthesize.place)
+    plan["place"], plan["reader"] = found.images * 2, found.readers * 2
     return np.concatenate([found.inside] * 2)
 
 
@@ -152,6 +158,8 @@ def _tell(plan: pd.DataFrame, synthesize: Synthesize, instances: "pd.Series[str]
         plan["parents"] += "|" + plan["original"]
     else:
         plan["original"] = ""
+    if synthesize.place is not None:
+        plan["parents"] += "|" + plan["place"]
     plan["model_sha256"] = tuned.fingerprint(model)
     plan["sampler"], plan["steps"] = "dpmsolver++", synthesize.sampling.steps
     guided = plan["prompt"] != plan["negative_prompt"]

@@ -7,7 +7,7 @@ from raremix.data.captions import corpus_ids, read_metadata
 from raremix.data.checksums import read_checksums
 from raremix.data.label_sets import read_plan
 from raremix.data.lineage import read_lineage
-from raremix.data.manifest import read_manifest, read_synthetic, read_votes
+from raremix.data.manifest import read_boxes, read_manifest, read_synthetic, read_votes
 from raremix.data.records import read_inventory
 from raremix.data.synthetic import without_copies
 from raremix.data.trial import read_trial
@@ -23,6 +23,7 @@ READERS = {  # file -> its reader and what is in it
         lambda file: read_votes(file, pd.DataFrame({"image_id": ["a", "b"], "air": 0})),
         "image_id,air\na,3\nb,0\n",
     ),
+    "boxes.csv": (read_boxes, "image_id,finding,reader,x_min,y_min,x_max,y_max\na,air,R1,0,1.5,2,-3\nb,air,,1,2,3,4\n"),
     "trial0.csv": (read_trial, "image_id,part,shot_rank\na,train,\nb,train,4\n"),
     "lineage.csv": (lambda file: read_lineage(file.parent), "image_id,role\na,instance\n"),
     "plan.csv": (

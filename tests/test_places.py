@@ -31,27 +31,31 @@ def placed(count, views=STILL, boxes=BOXES, trial=0):
     return places(TRAINING, boxes, "ild", trial, count, SIZE, views)
 
 
+def marked(found):
+    return [f"{image} {reader}" for image, reader in zip(found.images, found.readers, strict=True)]
+
+
 def test_a_place_is_all_that_one_reader_marked_in_one_image_that_trains():
     found = placed(60)
     assert found.inside.shape == (60, SIZE, SIZE)
     assert set(np.unique(found.inside)) == {0.0, 1.0}
-    assert set(found.marked) == set(AREAS)
-    assert [mask.sum() for mask in found.inside] == [AREAS[name] for name in found.marked]
-    mask = found.inside[found.marked.index("a R1")]
+    assert set(marked(found)) == set(AREAS)
+    assert [mask.sum() for mask in found.inside] == [AREAS[name] for name in marked(found)]
+    mask = found.inside[marked(found).index("a R1")]
     assert (mask[4:10, 2:8] == 1).all()
     assert (mask[20:22, 20:24] == 1).all()
 
 
 def test_the_first_places_are_the_same_for_any_number_and_others_in_another_trial():
     few, many = placed(5, MOVED), placed(20, MOVED)
-    assert many.marked[:5] == few.marked
+    assert marked(many)[:5] == marked(few)
     assert (many.inside[:5] == few.inside).all()
-    assert placed(20, MOVED, trial=1).marked != many.marked
+    assert marked(placed(20, MOVED, trial=1)) != marked(many)
 
 
 def test_places_are_moved():
     found, still = placed(20, MOVED), placed(20)
-    assert found.marked == still.marked
+    assert marked(found) == marked(still)
     assert (found.inside != still.inside).any((1, 2)).mean() > 0.8
     centres = [np.argwhere(inside).mean(0) for inside in (found.inside[0], still.inside[0])]
     assert np.abs(centres[0] - centres[1]).max() < 0.25 * SIZE
@@ -62,6 +66,23 @@ def test_what_would_be_moved_out_of_the_picture_stays_where_it_was():
     found = placed(40, Views(0.0, 0.2, 0.0), corner)
     assert (found.inside.sum((1, 2)) >= 1).all()
     assert (found.inside[:, 0, 0] == 1).sum() > 10, "most are moved beyond the corner, and stay"
+
+
+def test_what_of_a_box_lies_beyond_the_picture_is_no_place():
+    """A picture is cut from a radiograph, the boxes are not."""
+    across = BOXES[:1].assign(x_min=-5.0, y_min=-5.0, x_max=3.0, y_max=4.0)
+    beyond = across.assign(image_id="b", x_min=SIZE + 1.0, x_max=SIZE + 9.0)
+    found = placed(20, boxes=pd.concat([across, beyond]))
+    assert set(found.images) == {"a"}
+    assert (found.inside[:, :4, :3] == 1).all()
+    assert (found.inside.sum((1, 2)) == 12).all()
+    with pytest.raises(UserError, match="no reader marked 'ild'"):
+        placed(1, boxes=beyond)
+
+
+def test_a_reader_need_not_be_known():
+    found = placed(5, boxes=BOXES[3:4].assign(reader=""))
+    assert (found.images, found.readers) == (["b"] * 5, [""] * 5)
 
 
 def test_a_finding_that_no_reader_boxed_is_one_clear_line():

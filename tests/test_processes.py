@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 from through_dvc import contents, environment
 
 from raremix.runtime import processes
@@ -14,6 +16,8 @@ KEY = "nodule_mass-3-0"
 TABLES = "--manifest data/manifest.csv --metadata data/metadata.csv --splits data/splits --checksums data/images.sha256"
 WHAT = f"params.yaml --finding nodule_mass --shots 3 --trial 0 {TABLES} --boxes data/boxes.csv"
 LAUNCH = "--multi_gpu --num_machines 1 --num_processes 2 --mixed_precision no --dynamo_backend no".split()
+
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 slow = pytest.mark.slow
 
@@ -30,6 +34,11 @@ def by_two(stage, arguments, study):
 
 def losses(log):
     return pd.read_csv(log / "plots/metrics/loss.tsv", sep="\t")["loss"].to_numpy()
+
+
+def unet(model):
+    """Its weights, in a row."""
+    return torch.cat([part.flatten() for part in load_file(model / WEIGHTS).values()])
 
 
 @slow
@@ -55,6 +64,8 @@ def test_two_processes_learn_what_one_learns(study, tmp_path):
     assert found[0] == pytest.approx(alone[0], rel=1e-3)
     assert np.abs(found / alone - 1).max() < 0.02
     assert contents(tmp_path / "model").keys() == contents(study / "models/dreambooth" / KEY).keys()
+    base, one, two = map(unet, (study / "models/base", study / "models/dreambooth" / KEY, tmp_path / "model"))
+    assert (two - one).norm() < 0.3 * (one - base).norm()
 
 
 def test_alone_all_is_its_own_share():

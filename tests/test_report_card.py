@@ -184,6 +184,12 @@ def test_what_a_synthetic_image_shows_of_a_radiograph_is_a_limit(run, layout, dr
     assert ("is laid over the training radiograph" in card(run)) == (drawing["onto"] == "original")
 
 
+@pytest.mark.parametrize("place", [None, {"rotation": 6.0, "shift": 0.06, "zoom": 0.15}], ids=["anywhere", "marked"])
+def test_the_card_tells_where_findings_were_drawn(run, place):
+    run.params["synthesize"]["place"] = place
+    assert card(run).count("where a reader marked the finding in a radiograph that trains") == (2 if place else 0)
+
+
 def test_a_gap_that_could_not_be_measured_is_not_told(run):
     (run.metrics / "fidelity" / "added.csv").write_text(
         "shots,trial,arm,added,gap,diversity\n10,0,dreambooth_mix,9,,0\n"

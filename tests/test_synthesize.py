@@ -12,7 +12,7 @@ from raremix.data.views import Views
 from raremix.generator.effect import laid_over
 from raremix.generator.sample import Sampling
 from raremix.runtime.errors import UserError
-from stages.synthesize import Synthesize, _lay_over, _place, _plan
+from stages.synthesize import Synthesize, _lay_over, _place, _plan, _tell
 
 ASKED = Synthesize(3, 0.0, 0.9, "drawn", "without_finding", None, None, Sampling(4, 3.0, 2, "float32"))
 
@@ -142,6 +142,29 @@ def test_images_that_start_from_noise_have_no_original_to_be_laid_over():
         replace(ASKED, onto="original", strength=1.0)
 
 
+@pytest.mark.parametrize(
+    "change", [{"negative_prompt": "empty"}, {"sampling": replace(ASKED.sampling, guidance=1.0)}], ids=str
+)
+def test_without_guidance_away_from_the_pair_there_is_no_place(change):
+    with pytest.raises(UserError, match=r"synthesize\.place: only guidance .* or say null"):
+        replace(ASKED, place=Views(0.0, 0.0, 0.0), **change)
+
+
+def test_an_image_descends_from_its_instances_its_original_and_the_radiograph_of_its_place(tables, tmp_path):
+    images.save(np.zeros((8, 8), np.uint8), tmp_path / "drawn.png")
+    (tmp_path / "unet.safetensors").write_bytes(b"")
+    rows = plan(tables).assign(file=str(tmp_path / "drawn.png"), place="i4", reader="")
+    for asked, parents in (
+        (replace(ASKED, place=Views(0.0, 0.0, 0.0)), "|i4"),
+        (ASKED, ""),
+        (replace(ASKED, strength=1.0), None),
+    ):
+        told = rows.copy()
+        _tell(told, asked, pd.Series(["i1", "i2"]), tmp_path)
+        original = "|" + rows["original"] if parents is not None else ""
+        assert (told["parents"] == "i1|i2" + original + (parents or "")).all()
+
+
 def test_a_pair_shares_its_place_and_the_plan_says_whose_marking_it_is(tables):
     rows = plan(tables)
     training = tables[0].assign(nodule_mass=[0, 1, 0, 0, 0, 0])
@@ -154,6 +177,6 @@ def test_a_pair_shares_its_place_and_the_plan_says_whose_marking_it_is(tables):
     assert (inside[:3] == inside[3:]).all()
     assert (inside[0, 3:6, 2:4] == 1).all()
     assert inside[0].sum() == 6
-    assert set(rows["place"]) == {"i1 R1"}
+    assert set(zip(rows["place"], rows["reader"], strict=True)) == {("i1", "R1")}
     assert _place(ASKED, rows, training, boxes, "nodule_mass", 0, 8) is None
-    assert set(rows["place"]) == {""}
+    assert set(zip(rows["place"], rows["reader"], strict=True)) == {("", "")}

@@ -88,11 +88,12 @@ def test_more_parts_than_images_are_refused():
         replace(tiny.DREAMBOOTH, accumulation=5)
 
 
-def test_more_processes_than_images_are_refused_before_anything_is_encoded(base, monkeypatch):
+def test_more_processes_than_images_are_refused(monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 4)
+    dreambooth.check_parts(tiny.DREAMBOOTH)
     monkeypatch.setattr(processes, "count", lambda: 5)
-    monkeypatch.setattr(dreambooth, "_encoded_views", lambda *_: pytest.fail("encoded"))
     with pytest.raises(UserError, match="4 images a step are too few for 5 parts"):
-        teach(base)
+        dreambooth.check_parts(tiny.DREAMBOOTH)
 
 
 def test_min_snr_weighs_instances_and_prior_by_their_own_noise(base):

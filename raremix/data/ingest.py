@@ -281,5 +281,4 @@ def _boxes(seen: Sequence[Seen]) -> pd.DataFrame:
     rows = [
         (s.record.image_id, box.finding, box.reader, *s.fit.box(box.corners)) for s in seen for box in s.record.boxes
     ]
-    columns = ["image_id", "finding", "reader", "x_min", "y_min", "x_max", "y_max"]
-    return pd.DataFrame(rows, columns=columns).sort_values(columns, ignore_index=True)
+    return pd.DataFrame(rows, columns=manifest.BOXES).sort_values(manifest.BOXES, ignore_index=True)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from raremix.data.cells import check_unique, read_table, whole, zero_or_one
+from raremix.data.cells import check_unique, finite, read_table, whole, zero_or_one
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import replacing
 
 FIXED = ["image_id", "file", "patient_id", "visit", "official_part", "reader_trio"]
+BOXES = ["image_id", "finding", "reader", "x_min", "y_min", "x_max", "y_max"]
 SYNTHETIC = ["image_id", "file", "parents", "model_sha256", "prompt", "seed", "sampler", "steps", "guidance", "sha256"]
 
 
@@ -51,6 +52,16 @@ def read_votes(path: Path, manifest: pd.DataFrame) -> pd.DataFrame:
         raise UserError(f"{path}: no row for image '{missing[0]}'; run `dvc repro ingest`")
     votes = frame.assign(**{name: whole(frame[name], path) for name in found})
     return votes.loc[manifest["image_id"], found].reset_index()
+
+
+def read_boxes(path: Path) -> pd.DataFrame:
+    """``data/boxes.csv``: image_id, finding, reader ('' where none is known), x_min, y_min, x_max, y_max in pixels.
+
+    Raises:
+        UserError: names the file, row and column of what is missing or no number.
+    """
+    frame = read_table(path, BOXES, "run `dvc repro ingest`")
+    return frame.assign(**{corner: finite(frame[corner], path).astype(float) for corner in BOXES[3:]})
 
 
 def findings(manifest: pd.DataFrame) -> list[str]:

@@ -22,7 +22,8 @@ class Places:
     """A place for each of n images."""
 
     inside: NDArray[np.float32]  # [n, size, size], 1 where the finding is drawn, else 0
-    marked: list[str]  # the radiograph and the reader whose boxes it stems from, as ``<image id> <reader>``
+    images: list[str]  # the radiograph that it stems from, by id
+    readers: list[str]  # whose boxes of it they are
 
 
 def places(
@@ -36,22 +37,30 @@ def places(
         UserError: no reader has marked the finding there.
     """
     carriers = training.loc[training[finding] == 1, "image_id"]
-    own = boxes[(boxes["finding"] == finding) & boxes["image_id"].isin(carriers)]
+    own = boxes[(boxes["finding"] == finding) & boxes["image_id"].isin(carriers) & _seen(boxes, size)]
     if own.empty:
         raise UserError(
             f"data/boxes.csv: no reader marked '{finding}' in a radiograph that trial {trial} trains on; say null in "
             "params.yaml, synthesize.place"
         )
-    by_reader = own.assign(image_id=own["image_id"] + " " + own["reader"].astype(str))
-    names = by_reader["image_id"].drop_duplicates().sort_values(ignore_index=True)
-    masks = torch.from_numpy(box_masks(by_reader, names, [finding], size))
-    chosen = [int(generator("place", finding, trial, index).integers(len(names))) for index in range(count)]
-    moved = [_moved(masks[place], views, ("place view", finding, trial, index)) for index, place in enumerate(chosen)]
-    return Places(np.stack(moved), [names[place] for place in chosen])
+    marked = [drawn for _, drawn in own.groupby(["image_id", "reader"])]
+    chosen = [marked[generator("place", finding, trial, index).integers(len(marked))] for index in range(count)]
+    whose = pd.concat(drawn[["image_id", "reader"]].head(1) for drawn in chosen)
+    moved = [
+        _moved(box_masks(drawn, drawn["image_id"].head(1), [finding], size), views, ("place view", finding, trial, k))
+        for k, drawn in enumerate(chosen)
+    ]
+    return Places(np.concatenate(moved), list(whose["image_id"]), list(whose["reader"]))
 
 
-def _moved(mask: torch.Tensor, views: Views, seed: tuple[object, ...]) -> NDArray[np.float32]:
-    """A view of ``mask [size, size]``, or itself if nothing of it is left."""
+def _seen(boxes: pd.DataFrame, size: int) -> "pd.Series[bool]":
+    """Which of the ``boxes`` have a part in the picture."""
+    inside = boxes[["x_min", "y_min", "x_max", "y_max"]].clip(0, size)
+    return (inside["x_min"] < inside["x_max"]) & (inside["y_min"] < inside["y_max"])
+
+
+def _moved(mask: NDArray[np.float32], views: Views, seed: tuple[object, ...]) -> NDArray[np.float32]:
+    """A view of ``mask [1, size, size]``, or itself if nothing of it is left."""
     random = torch.Generator().manual_seed(seed_for(*seed))
-    view = (affine(mask[None, None], views, random)[0, 0] >= 0.5).float()
-    return np.asarray(view if view.any() else mask)
+    view = (affine(torch.from_numpy(mask)[None], views, random)[0] >= 0.5).float().numpy()
+    return view if view.any() else mask

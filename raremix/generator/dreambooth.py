@@ -104,6 +104,20 @@ class _Lessons:
         return _Batch(batch, prompts, torch.cat([self.positions[chosen], even]), shares)
 
 
+def check_parts(training: DreamBoothTraining) -> None:
+    """Refuse more processes than there are images in a part of a step.
+
+    Raises:
+        UserError: there are.
+    """
+    count = training.accumulation * processes.count()
+    if count > 2 * training.batch:
+        raise UserError(
+            f"params.yaml, dreambooth.training: {2 * training.batch} images a step are too few for {count} parts "
+            "(accumulation times processes); raise batch, or start fewer processes"
+        )
+
+
 def fine_tune(
     pipeline: StableDiffusionPipeline,
     instances: Captioned,
@@ -119,16 +133,8 @@ def fine_tune(
     ``on_sample(step)`` is called now and then. Where weights are averaged, the pipeline ends with the averages. Several
     processes share out each step's images and add up their gradients, so that all end with the same weights; the first
     alone samples and saves.
-
-    Raises:
-        UserError: there are more processes than images in a part of a step.
     """
     count = training.accumulation * processes.count()
-    if count > 2 * training.batch:
-        raise UserError(
-            f"params.yaml, dreambooth.training: {2 * training.batch} images a step are too few for {count} parts "
-            "(accumulation times processes); raise batch, or start fewer processes"
-        )
     pipeline.to(device())
     unet, schedule = pipeline.unet, DDPMScheduler.from_config(pipeline.scheduler.config)
     views = _encoded_views(pipeline, instances, training, precision, seed)

@@ -83,7 +83,10 @@ def _edits(inputs: Inputs) -> list[str]:
     drawing = inputs.params["synthesize"]
     if drawing["strength"] == 1:
         return []
-    how = "are training radiographs with a finding laid over them, and their pairs are those radiographs as they were"
+    how = (
+        "are training radiographs with a finding laid over them, and their pairs are those radiographs as they were; "
+        "fidelity and gap look at whole images, and so at much that is real"
+    )
     if drawing["onto"] == "drawn":
         how = "start from training radiographs, and keep of them what the noise leaves"
     private = "" if inputs.is_phantom else " They show patients, and are as private as the radiographs."

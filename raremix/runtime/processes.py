@@ -9,6 +9,11 @@ from accelerate import PartialState
 T = TypeVar("T")
 
 
+def begin() -> None:
+    """Join the others and take one's own GPU, which is the device from then on: first of all."""
+    _state()
+
+
 def count() -> int:
     """How many there are."""
     return int(_state().num_processes)
