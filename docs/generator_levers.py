@@ -76,10 +76,12 @@ def _levers(usual: Lever) -> Iterator[Lever]:
     yield usual
     for strength in (0.5, 0.9):
         yield replace(usual, name=f"strength {strength:g}", drawing=replace(usual.drawing, strength=strength))
-    for guidance in (3.0, 6.0):
+    for guidance in (9.0, 18.0):
         sampling = replace(usual.drawing.sampling, guidance=guidance)
         yield replace(usual, name=f"guidance {guidance:g}", drawing=replace(usual.drawing, sampling=sampling))
-    yield replace(usual, name="no limit of guidance", drawing=replace(usual.drawing, guidance_limit=None))
+    for limit in (0.22, 0.45):
+        yield replace(usual, name=f"limit {limit:g}", drawing=replace(usual.drawing, guidance_limit=limit))
+    yield replace(usual, name="everywhere", drawing=replace(usual.drawing, place=None))
     for weight in (1.0, 16.0):
         training = replace(usual.teaching.training, prior_weight=weight)
         yield replace(usual, name=f"prior weight {weight:g}", teaching=replace(usual.teaching, training=training))

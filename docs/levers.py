@@ -1,9 +1,9 @@
 """Measure docs/levers.csv in a finished root run: python docs/levers.py
 
 What each lever of the classifiers does, and what each lever of the drawing does to the classifiers, on patients that
-no stage has rendered: there the number of steps, the share of synthetic images and the limit of guidance were chosen,
-as validation has a dozen pneumothoraces, and test has no say. Images that a lever draws anew are not screened for
-copies.
+no stage has rendered: there the number of steps, the share of synthetic images, the guidance, its limit and its place
+were chosen, as validation has a dozen pneumothoraces, and test has no say. Images that a lever draws anew are not
+screened for copies.
 """
 
 from collections.abc import Callable, Iterator
@@ -123,12 +123,12 @@ def _levers(draw: mix.Draw, classify: Classify, drawing: Synthesize, findings: l
 
 
 def _drawings(usual: Synthesize) -> Iterator[tuple[str, Synthesize]]:
-    unlimited = replace(usual, guidance_limit=None, sampling=replace(usual.sampling, guidance=9.0))
-    yield "guidance 9 without a limit", unlimited
-    yield "guidance 9 with the limit", replace(unlimited, guidance_limit=usual.guidance_limit)
+    everywhere = replace(usual, guidance_limit=0.45, place=None)
+    yield "everywhere, limit 0.45", everywhere
+    before = replace(everywhere, sampling=replace(usual.sampling, guidance=18.0))
+    yield "as before: everywhere, guidance 18, limit 0.45", before
     yield "limit 0.22", replace(usual, guidance_limit=0.22)
     yield "limit 0.45", replace(usual, guidance_limit=0.45)
-    yield "everywhere, limit 0.45", replace(usual, guidance_limit=0.45, place=None)
     yield "strength 0.5", replace(usual, strength=0.5)
     yield "onto drawn", replace(usual, onto="drawn")
 

@@ -110,6 +110,19 @@ def leaves(params, *above):
     return {key: value for name, inner in params.items() for key, value in leaves(inner, *above, name).items()}
 
 
+def test_no_other_profile_has_seen_the_patients_of_the_phantom_that_is_kept():
+    """Each renders those of its seed, and for its diagnosis those of the next three."""
+    kept = ROOT / "profiles/phantom-fourth/params.yaml"
+    seeds = [
+        yaml.safe_load(file.read_text())["phantom"]["seed"]
+        for file in (ROOT / "params.yaml", *ROOT.glob("profiles/*/params.yaml"))
+        if file != kept
+    ]
+    assert len(seeds) == 9
+    own = yaml.safe_load(kept.read_text())["phantom"]["seed"]
+    assert not {own, *range(own, own + 4)} & {seed + after for seed in seeds for after in range(4)}
+
+
 @pytest.mark.parametrize(
     ("profile", "own"),
     [

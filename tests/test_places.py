@@ -1,4 +1,4 @@
-"""Where a finding is drawn: one reader's boxes of one of the shots, moved a little, the same for any number."""
+"""Where a finding is drawn: one reader's boxes of one image that trains, moved a little, the same for any number."""
 
 import numpy as np
 import pandas as pd
