@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, maximum_filter
 
 Pictures = NDArray[np.uint8]
-MARGIN = 1 / 32  # of a picture's side: how far a change reaches beyond its place, and how softly it ends
+MARGIN = 1 / 32  # of a picture's side: how far a place is widened, and the standard deviation of its soft edge
 
 
 def laid_over(
@@ -17,7 +17,8 @@ def laid_over(
 ) -> Pictures:
     """``original`` plus what the token changes, ``drawn_with`` minus ``drawn_without``; all ``[side, side]``.
 
-    Where ``inside [side, side]`` is 0, away from where it is 1, nothing is changed. Greys beyond 0..255 are cut off.
+    Beyond where ``inside [side, side]`` is 1 the change fades out: nothing of it is left five margins away. Greys
+    beyond 0..255 are cut off.
     """
     changed = drawn_with.astype(np.float32) - drawn_without
     if inside is not None:
