@@ -25,9 +25,12 @@ ALL_CORES = ("base", "sensitivity")  # where there is no GPU they run alone
 def main(targets: Sequence[str] = ()) -> int:
     """Bring the pipeline up to date, or what ``targets`` need; the exit code of DVC's first run that fails, else 0."""
     there = places()
-    for wave in _stale_waves(targets) if len(there) > 1 else ():
-        if code := _side_by_side(wave, there):
-            return code
+    try:
+        for wave in _stale_waves(targets) if len(there) > 1 else ():
+            if code := _side_by_side(wave, there):
+                return code
+    except subprocess.CalledProcessError as failed:  # DVC has said why
+        return failed.returncode
     return _dvc("repro", *targets)
 
 
