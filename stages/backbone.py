@@ -15,8 +15,8 @@ from raremix.data import captions, images
 from raremix.data.checksums import read_checksums
 from raremix.data.manifest import write_csv
 from raremix.runtime import weights
-from raremix.runtime.device import one_core
 from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.device import one_core
 from stages.cli import run
 
 

@@ -26,8 +26,8 @@ from raremix.data.phantom.attributes import ATTRIBUTES
 from raremix.diagnosis.planted import Labels, ends
 from raremix.diagnosis.truth import Scale, levels, pictures
 from raremix.evaluation.metrics import auroc
-from raremix.runtime.device import one_core
 from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.device import one_core
 from raremix.runtime.errors import UserError
 from stages.cli import run
 

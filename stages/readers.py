@@ -27,7 +27,7 @@ from raremix.diagnosis.readers import LatentReader, PictureReader, ReaderTrainin
 from raremix.generator.base import load
 from raremix.generator.latents import encode
 from raremix.generator.sample import plain
-from raremix.runtime.device import Precision, device, seeded, one_core
+from raremix.runtime.device import Precision, device, one_core, seeded
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 from stages.cli import run
