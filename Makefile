@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-repro: .venv/checked ## rebuild the study on the phantom (dvc repro, classifiers side by side) and print the result
+repro: .venv/checked ## rebuild the study on the phantom (dvc repro, stages side by side) and print the result
 	python -m stages.repro
 	python -m stages.result
 

@@ -35,7 +35,7 @@ from raremix.generator.base import load
 from raremix.generator.latents import roundtrip
 from raremix.generator.sample import Sampling, draw, plain
 from raremix.runtime.checkpoints import Checkpoint
-from raremix.runtime.device import device
+from raremix.runtime.device import device, one_core
 from raremix.runtime.progress import track
 from raremix.runtime.seeds import seed_for
 from stages.cli import run
@@ -52,6 +52,7 @@ class Audit:
     sampling: Sampling
 
 
+@one_core()
 def audit(
     study: Study,
     audit: Audit,

@@ -16,6 +16,7 @@ from raremix.data.checksums import read_checksums
 from raremix.data.manifest import write_csv
 from raremix.runtime import weights
 from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.device import one_core
 from stages.cli import run
 
 
@@ -28,6 +29,7 @@ class Backbone:
     training: ClassifierTraining
 
 
+@one_core()
 def backbone(
     backbone: Backbone, manifest: Path, metadata: Path, corpus: Path, checksums: Path, out: Path, log: Path
 ) -> None:

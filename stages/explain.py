@@ -24,7 +24,7 @@ from raremix.diagnosis.explain import difference, gallery, grad_cam, integrated_
 from raremix.diagnosis.eyes import load_run
 from raremix.diagnosis.truth import Scale, lesion_masks, pictures
 from raremix.generator.base import load
-from raremix.runtime.device import device
+from raremix.runtime.device import device, one_core
 from raremix.runtime.errors import UserError
 from stages.cli import run
 
@@ -52,6 +52,7 @@ class Explained:
     edits: Counterfactuals
 
 
+@one_core()
 def explain(
     explain: Explain,
     layout: Layout,

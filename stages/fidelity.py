@@ -26,7 +26,7 @@ from raremix.evaluation.gallery import Gallery, look
 from raremix.evaluation.gap import gap
 from raremix.evaluation.giveaways import giveaways, picture
 from raremix.evaluation.population import natural_and_test
-from raremix.runtime.device import Precision
+from raremix.runtime.device import Precision, one_core
 from raremix.runtime.progress import track
 from raremix.runtime.seeds import seed_for
 from stages.cli import run
@@ -43,6 +43,7 @@ class Fidelity:
     measuring: Measuring
 
 
+@one_core()
 def fidelity(
     study: Study,
     fidelity: Fidelity,

@@ -28,7 +28,7 @@ from raremix.diagnosis.stored import read as read_latents
 from raremix.diagnosis.stored import read_directions
 from raremix.generator.base import load
 from raremix.generator.sample import plain
-from raremix.runtime.device import device
+from raremix.runtime.device import device, one_core
 from stages.cli import run
 from stages.diagnosed import Editing
 from stages.latents import Latents
@@ -38,6 +38,7 @@ LOOKED_AT = 64  # images whose shifts are measured
 TRIED = 3  # attributes, those that are read best
 
 
+@one_core()
 def implicit(
     latents: Latents,
     editing: Editing,

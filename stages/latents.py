@@ -20,7 +20,7 @@ from raremix.diagnosis.hspace import capture, inverted, likeness, noise_for
 from raremix.generator.base import load
 from raremix.generator.latents import roundtrip
 from raremix.generator.sample import Order, Sampling, plain
-from raremix.runtime.device import device
+from raremix.runtime.device import device, one_core
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import write_json
 from raremix.runtime.seeds import generator
@@ -40,6 +40,7 @@ class Latents:
     least_decibels: PositiveFloat  # likeness below which a real image is left out
 
 
+@one_core()
 def latents(
     latents: Latents, manifest: Path, splits: Path, checksums: Path, pipeline: Path, out: Path, metrics: Path
 ) -> None:

@@ -27,6 +27,7 @@ from raremix.diagnosis.planted import Labels, ends
 from raremix.diagnosis.truth import Scale, levels, pictures
 from raremix.evaluation.metrics import auroc
 from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.device import one_core
 from raremix.runtime.errors import UserError
 from stages.cli import run
 
@@ -57,6 +58,7 @@ class Planted:
             raise UserError(f"params.yaml, planted.patients: {self.patients} is too small; give {LEAST} or more")
 
 
+@one_core()
 def planted(
     planted: Planted,
     layout: Layout,

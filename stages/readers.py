@@ -27,7 +27,7 @@ from raremix.diagnosis.readers import LatentReader, PictureReader, ReaderTrainin
 from raremix.generator.base import load
 from raremix.generator.latents import encode
 from raremix.generator.sample import plain
-from raremix.runtime.device import Precision, device, seeded
+from raremix.runtime.device import Precision, device, one_core, seeded
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 from stages.cli import run
@@ -53,6 +53,7 @@ class Readers:
             raise UserError(f"params.yaml, readers.width: {self.width} is no multiple of {room.GROUPS}")
 
 
+@one_core()
 def readers(
     measured: Measured,
     readers: Readers,

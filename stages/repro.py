@@ -1,86 +1,141 @@
-"""``dvc repro`` with members of a matrix side by side: ``python -m stages.repro`` in the root or a profile's folder.
+"""``dvc repro`` with stages side by side: ``python -m stages.repro`` in the root or a profile's folder.
 
-Targets after it, as ``compare``, are those of ``dvc repro``; they must be ones that wait for the classifiers.
-One on each GPU that this process may use. Where there is none, one on each core, as a member of a matrix uses a single
-one there (``raremix.runtime.device.one_core``).
+Targets after it, as ``compare``, are those of ``dvc repro``. A stage, or member of a matrix, begins once those it waits
+for are done and a place is free: a GPU that this process may use or, where there is none, a core, as a stage uses a
+single one there (``raremix.runtime.device.one_core``) unless it is one of ``ALL_CORES``. Where ``launch`` in
+params.yaml starts several processes, they share all GPUs, and stages run one after the other.
 """
 
+import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
 
 import torch
 
 from raremix.runtime.cores import cores
+from raremix.runtime.errors import UserError
+from stages.cli import leave, read_params
 
 DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A stage of which there are many, none waiting for another."""
-
-    stage: str
-    after: list[str]  # the stages before it that are not members of a matrix themselves
-
-
-MATRICES = (
-    Matrix("dreambooth", ["base"]),
-    Matrix("synthesize", []),
-    Matrix("classify", ["mix", "backbone"]),
-)
+PIPELINE, PARAMS = "dvc.yaml", Path("params.yaml")
+# Where there is no GPU they run alone: threads of theirs would wait for the one whose core another stage has.
+ALL_CORES = frozenset({"base", "sensitivity"})
+INTERRUPTED = 130
+Graph = dict[str, set[str]]  # stage -> those it waits for
+Running = dict[str, tuple["subprocess.Popen[bytes]", Mapping[str, str]]]  # stage -> its run and its place
 
 
 def main(targets: Sequence[str] = ()) -> int:
     """Bring the pipeline up to date, or what ``targets`` need; the exit code of DVC's first run that fails, else 0."""
     there = places()
-    for matrix in MATRICES if len(there) > 1 else ():
-        code = _dvc("repro", *matrix.after) if matrix.after else 0
-        code = code or _side_by_side(matrix.stage, there)
+    if len(there) > 1 and _of_one_process():
+        try:
+            code = _side_by_side(_stale(targets), there)
+        except subprocess.CalledProcessError as failed:  # DVC has said why
+            code = failed.returncode
         if code:
             return code
     return _dvc("repro", *targets)
 
 
 def places() -> list[Mapping[str, str]]:
-    """Where members of a matrix can run at once: the environment variables that put one there."""
+    """Where stages can run at once: the environment variables that put one there."""
     if count := torch.cuda.device_count():
         named = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
         return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in named.split(",")[:count]]
     return [{} for _ in range(cores())]
 
 
-def _side_by_side(stage: str, there: Sequence[Mapping[str, str]]) -> int:
-    """Run the members of ``stage``, in each place its share of them one after the other."""
-    listed = subprocess.run([*DVC, "stage", "list", "--name-only", stage], stdout=subprocess.PIPE, text=True)
-    if listed.returncode:
-        return listed.returncode
-    members = listed.stdout.split()
-    shares = [(members[k :: len(there)], place) for k, place in enumerate(there)]
-    return _codes(
-        [
-            subprocess.Popen([*DVC, "repro", "--single-item", *share], env=os.environ | dict(place))
-            for share, place in shares
-            if share
-        ]
-    )
+def _of_one_process() -> bool:
+    try:
+        return read_params(PARAMS).get("launch") == "python -m"
+    except UserError:  # DVC says what is wrong with the file
+        return False
+
+
+def _stale(targets: Sequence[str]) -> Graph:
+    """What is to run again of the pipeline, or of what ``targets`` need, and what comes after it and so may be."""
+    changed = json.loads(_told("status", "--json", PIPELINE))
+    graph: Graph = {}
+    for target in (targets or [PIPELINE]) if changed else ():
+        graph |= _graph(_told("dag", "--dot", target))
+    stale: set[str] = set()
+    for stage in TopologicalSorter(graph).static_order():
+        if stage in changed or graph[stage] & stale:
+            stale.add(stage)
+    return {stage: before & stale for stage, before in graph.items() if stage in stale}
+
+
+def _graph(dot: str) -> Graph:
+    """The stages that DVC draws."""
+    graph: Graph = {name: set() for name in re.findall(r'^"([^"]+)";$', dot, re.M)}
+    for before, after in re.findall(r'^"([^"]+)" -> "([^"]+)";$', dot, re.M):
+        graph[after].add(before)
+    return graph
+
+
+def _side_by_side(graph: Graph, there: Sequence[Mapping[str, str]]) -> int:
+    """Run the stages of ``graph``. After one that fails, or Ctrl-C, which reaches all, no other begins."""
+    sorter = TopologicalSorter(graph)
+    sorter.prepare()
+    free, waiting, code = list(there), list[str](), 0
+    running: Running = {}
+    while running or (sorter.is_active() and not code):
+        waiting += sorter.get_ready()
+        for stage in [] if code else list(waiting):
+            if free and _may_begin(stage, running):
+                waiting.remove(stage)
+                place = free.pop(0)
+                running[stage] = _begin(place, "repro", "--single-item", stage), place
+        try:
+            ended = _first_ended(running)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+            continue
+        run, place = running.pop(ended)
+        free.append(place)
+        sorter.done(ended)
+        code = code or run.returncode
+    return code
+
+
+def _may_begin(stage: str, running: Mapping[str, object]) -> bool:
+    return not running or torch.cuda.is_available() or ALL_CORES.isdisjoint([stage, *running])
+
+
+def _first_ended(running: Running) -> str:
+    while True:
+        for stage, (run, _) in running.items():
+            if run.poll() is not None:
+                return stage
+        time.sleep(0.02)
 
 
 def _dvc(*arguments: str) -> int:
-    return _codes([subprocess.Popen([*DVC, *arguments])])
-
-
-def _codes(runs: Sequence["subprocess.Popen[bytes]"]) -> int:
-    """The exit code of the runs, 0 if all ended well. Ctrl-C reaches them as well, and is left to them."""
-    codes: list[int] = []
-    while len(codes) < len(runs):
+    """Run DVC for its exit code. Ctrl-C reaches it as well, and is left to it."""
+    run = _begin({}, *arguments)
+    while True:
         with suppress(KeyboardInterrupt):
-            codes.append(runs[len(codes)].wait())
-    return max(codes, key=abs, default=0)
+            return run.wait()
+
+
+def _begin(place: Mapping[str, str], *arguments: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([*DVC, *arguments], env=os.environ | place)
+
+
+def _told(*arguments: str) -> str:
+    return subprocess.run([*DVC, *arguments], stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        leave("stages.repro: stopped; run it again to go on", INTERRUPTED)

@@ -21,6 +21,7 @@ from raremix.data.manifest import write_csv
 from raremix.data.phantom import cohort
 from raremix.data.phantom.attributes import ATTRIBUTES
 from raremix.diagnosis.truth import Scale, effects, levels, pictures, reliability
+from raremix.runtime.device import one_core
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import write_json
 from stages.cli import run
@@ -59,6 +60,7 @@ def check_classifier(study: Study, truth: Truth) -> None:
         )
 
 
+@one_core()
 def truth(
     truth: Truth,
     layout: Layout,

@@ -1,31 +1,39 @@
-"""Members of a matrix side by side."""
+"""Stages side by side."""
 
 import shutil
 import sys
 
 import pytest
 import torch
-from through_dvc import digests, environment, forget, ran
+from through_dvc import digests, dvc, environment, forget, ran
 
 from stages import repro
 
-# Instead of DVC: lists members, and runs one only once as many others run as there are places.
+# Instead of DVC: says when it begins and ends, and where.
 SLOW = """
 import os, sys, time
-from pathlib import Path
-if "list" in sys.argv:
-    print(*(f"{sys.argv[-1]}@{k}" for k in range(5)), sep="\\n")
-    sys.exit()
-Path(f"began-{os.getpid()}").write_text(" ".join([os.environ.get("CUDA_VISIBLE_DEVICES", "-"), *sys.argv[1:]]))
-until = time.monotonic() + 30
-while "--single-item" in sys.argv and len(list(Path().glob("began-*"))) < 2:
-    time.sleep(0.01)
-    if time.monotonic() > until:
-        sys.exit("no other began")
-if FAILS in sys.argv:
+def say(what):
+    with open("log", "a") as log:
+        print(what, sys.argv[-1], file=log)
+say("begin")
+open("place-" + sys.argv[-1], "w").write(os.environ.get("CUDA_VISIBLE_DEVICES", "-"))
+time.sleep(0.3)
+if sys.argv[-1] == FAILS:
     sys.exit(255)
-time.sleep(1)
-Path(f"ended-{os.getpid()}").touch()
+say("end")
+"""
+
+# As the study's: what the members of a matrix wait for, a matrix, what else waits for nothing, and what waits for both.
+PIPELINE = """
+stages:
+  first: {cmd: "echo first >> ran; echo 1 > a", deps: [source], outs: [a]}
+  many:
+    matrix: {k: [0, 1]}
+    cmd: "test ! -e broken && echo many@${item.k} >> ran && cp a b${item.k}"
+    deps: [a]
+    outs: ["b${item.k}"]
+  other: {cmd: "echo other >> ran; cp source c", deps: [source], outs: [c]}
+  last: {cmd: "echo last >> ran; cat b0 b1 c > d", deps: [b0, b1, c], outs: [d]}
 """
 
 
@@ -37,18 +45,30 @@ def gpus(monkeypatch):
 
 @pytest.fixture
 def slow(monkeypatch, tmp_path):
-    """``slow(fails)``: runs of a ``dvc`` that fails where it is given the argument ``fails``; what they were told."""
+    """``slow(fails)``: a ``dvc`` that fails where its last argument is ``fails``, in a folder of the usual launch."""
     monkeypatch.chdir(tmp_path)
-
-    def runs(fails="none"):
-        monkeypatch.setattr(repro, "DVC", [sys.executable, "-c", SLOW.replace("FAILS", repr(fails))])
-        return repro._side_by_side("classify", [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in "03"])
-
-    return runs
+    (tmp_path / "params.yaml").write_text("launch: python -m\n")
+    return lambda fails: monkeypatch.setattr(repro, "DVC", [sys.executable, "-c", SLOW.replace("FAILS", repr(fails))])
 
 
-def told(folder):
-    return sorted(file.read_text().split() for file in folder.glob("began-*"))
+@pytest.fixture
+def project(monkeypatch, tmp_path, gpus):
+    """A pipeline that DVC runs on two cores; ``project()`` tells what it has run, in order."""
+    gpus(0)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(repro, "cores", lambda: 2)
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    for name, text in {"dvc.yaml": PIPELINE, "params.yaml": "launch: python -m", "source": "0"}.items():
+        (tmp_path / name).write_text(text + "\n")
+    dvc("init --no-scm --quiet", tmp_path)
+    return lambda: (tmp_path / "ran").read_text().split()
+
+
+def said(folder):
+    return (folder / "log").read_text().splitlines()
+
+
+TWO = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in "03"]
 
 
 def test_there_is_a_place_on_each_gpu(gpus, monkeypatch):
@@ -64,46 +84,88 @@ def test_on_a_cpu_there_is_a_place_on_each_core(gpus, monkeypatch):
     assert repro.places() == [{}] * 4
 
 
-def test_members_are_shared_out_and_run_at_once(slow, tmp_path):
-    assert slow() == 0
-    first, second = (["classify@0", "classify@2", "classify@4"], ["classify@1", "classify@3"])
-    assert told(tmp_path) == [["0", "repro", "--single-item", *first], ["3", "repro", "--single-item", *second]]
+def test_a_stage_begins_as_soon_as_those_it_waits_for_are_done(slow, tmp_path):
+    slow("none")
+    assert repro._side_by_side({"a": set(), "b": {"a"}, "c": {"a"}, "d": {"b", "c"}}, TWO) == 0
+    lines = said(tmp_path)
+    assert lines[:2] == ["begin a", "end a"]
+    assert sorted(lines[2:4]) == ["begin b", "begin c"]
+    assert sorted(lines[4:6]) == ["end b", "end c"]
+    assert lines[6:] == ["begin d", "end d"]
+    assert {(tmp_path / f"place-{stage}").read_text() for stage in "bc"} == {"0", "3"}
 
 
-def test_what_fails_fails_the_whole_and_the_others_end_first(slow, tmp_path):
-    assert slow("classify@3") == 255
-    assert len(list(tmp_path.glob("ended-*"))) == 1
+@pytest.mark.parametrize("gpu", [False, True])
+def test_a_stage_that_uses_all_cores_is_alone_where_there_is_no_gpu(slow, monkeypatch, tmp_path, gpu):
+    slow("none")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert repro._side_by_side({"a": set(), "base": set()}, TWO) == 0
+    assert said(tmp_path)[1].startswith("begin" if gpu else "end")
 
 
-def test_with_one_place_dvc_does_it_alone(gpus, monkeypatch, tmp_path):
-    gpus(1)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(repro, "DVC", [sys.executable, "-c", SLOW.replace("FAILS", "None")])
+def test_after_one_that_fails_no_other_begins_and_those_at_work_end(slow, tmp_path):
+    slow("a")
+    assert repro._side_by_side({"a": set(), "b": set(), "c": set(), "d": {"a"}}, TWO) == 255
+    assert sorted(said(tmp_path)) == ["begin a", "begin b", "end b"]
+
+
+def test_after_ctrl_c_no_other_begins_and_those_at_work_end(slow, monkeypatch, tmp_path):
+    slow("none")
+    first_ended, presses = repro._first_ended, [KeyboardInterrupt]
+
+    def pressed(running):
+        if presses:
+            raise presses.pop()
+        return first_ended(running)
+
+    monkeypatch.setattr(repro, "_first_ended", pressed)
+    assert repro._side_by_side({"a": set(), "b": {"a"}}, TWO) == 130
+    assert said(tmp_path) == ["begin a", "end a"]
+
+
+@pytest.mark.parametrize(
+    ("count", "launch"), [(1, "python -m"), (2, "accelerate launch --multi_gpu -m"), (2, "torchrun -m"), (2, "[")]
+)
+def test_with_one_place_or_stages_of_several_processes_dvc_does_it_alone(gpus, slow, tmp_path, count, launch):
+    gpus(count)
+    slow("none")
+    (tmp_path / "params.yaml").write_text(f"launch: {launch}\n")
     assert repro.main(["compare"]) == 0
-    assert told(tmp_path) == [["-", "repro", "compare"]]
+    assert said(tmp_path) == ["begin compare", "end compare"]
 
 
-def test_where_what_comes_before_fails_no_member_runs(gpus, monkeypatch, tmp_path):
-    gpus(2)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(repro, "DVC", [sys.executable, "-c", SLOW.replace("FAILS", "'base'")])
+def test_through_dvc_all_runs_once_in_order_and_then_no_more(project, capfd):
+    assert repro.main() == 0
+    assert sorted(project()) == ["first", "last", "many@0", "many@1", "other"]
+    assert project().index("first") < min(project().index(f"many@{k}") for k in (0, 1))
+    assert project()[-1] == "last"
+    capfd.readouterr()
+    assert repro.main() == 0
+    assert len(project()) == 5
+    assert "up to date" in capfd.readouterr().out
+
+
+def test_through_dvc_targets_are_run_with_what_they_need(project, tmp_path):
+    assert repro.main(["many", "other"]) == 0
+    assert sorted(project()) == ["first", "many@0", "many@1", "other"]
+    (tmp_path / "b0").unlink()
+    assert repro.main(["many@0"]) == 0
+    assert len(project()) == 4, "what is in the cache is taken from there"
+
+
+def test_through_dvc_nothing_follows_what_fails_and_the_next_run_goes_on(project, tmp_path, capfd):
+    (tmp_path / "broken").touch()
     assert repro.main() == 255
-    assert told(tmp_path) == [["-", "repro", "base"]]
+    assert set(project()) <= {"first", "other"}
+    assert "failed to reproduce 'many@" in capfd.readouterr().err
+    (tmp_path / "broken").unlink()
+    assert repro.main() == 0
+    assert sorted(project()) == ["first", "last", "many@0", "many@1", "other"]
 
 
-def test_ctrl_c_is_left_to_the_runs(monkeypatch, tmp_path):
-    class Interrupted:
-        waits = 0
-
-        def wait(self):
-            self.waits += 1
-            if self.waits == 1:
-                raise KeyboardInterrupt
-            return 255
-
-    run = Interrupted()
-    assert repro._codes([run]) == 255
-    assert run.waits == 2
+def test_what_dvc_refuses_ends_with_its_code(project, capfd):
+    assert repro.main(["nothing"]) == 255
+    assert "'nothing' does not exist" in capfd.readouterr().err
 
 
 @pytest.mark.slow
