@@ -3,7 +3,7 @@
 In: the arm's mix, the trial's split, the backbone, the images' checksums. Out: the model, its losses and its
 validation predictions.
 
-On a CPU it uses one core: the others are for other classifiers (``python -m stages.repro``).
+On a CPU it uses one core: the others are for other stages (``python -m stages.repro``).
 """
 
 from dataclasses import dataclass

@@ -40,6 +40,7 @@ from raremix.evaluation.population import natural_and_test
 from raremix.evaluation.resampling import resamples
 from raremix.evaluation.runs import Run, find_runs, matrices, read_predictions
 from raremix.evaluation.thresholds import operating_points
+from raremix.runtime.device import one_core
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import write_json
 from raremix.runtime.progress import track
@@ -76,6 +77,7 @@ def check_primary(study: Study, compare: Compare) -> None:
         raise UserError(f"params.yaml, compare.shots: {compare.shots} is not one of study.shots {study.shots}")
 
 
+@one_core()
 def compare(
     study: Study,
     compare: Compare,

@@ -15,7 +15,7 @@ from raremix.data.manifest import findings, read_manifest, write_csv
 from raremix.data.trial import read_trial, training_rows
 from raremix.generator.base import load
 from raremix.generator.latents import roundtrip as rebuild
-from raremix.runtime.device import Precision, device
+from raremix.runtime.device import Precision, device, one_core
 from raremix.runtime.files import sha256
 from stages.cli import run
 from stages.sections import Study
@@ -28,6 +28,7 @@ class Roundtrip:
     precision: Precision
 
 
+@one_core()
 def roundtrip(
     study: Study, roundtrip: Roundtrip, manifest: Path, splits: Path, checksums: Path, pipeline: Path, out: Path
 ) -> None:

@@ -26,7 +26,7 @@ from raremix.data.trial import read_trial, training_rows
 from raremix.evaluation.gallery import Gallery, look
 from raremix.evaluation.memorisation import Memorised, Seen, memorised, worst_pairs
 from raremix.evaluation.population import natural_and_test
-from raremix.runtime.device import Precision
+from raremix.runtime.device import Precision, one_core
 from raremix.runtime.progress import track
 from stages.cli import run
 from stages.sections import Study
@@ -46,6 +46,7 @@ class Screen:
     shown: PositiveInt  # synthetic images beside the training images that are nearest to them
 
 
+@one_core()
 def screen(
     study: Study,
     screen: Screen,
