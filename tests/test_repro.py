@@ -17,9 +17,9 @@ def say(what):
         print(what, sys.argv[-1], file=log)
 say("begin")
 open("place-" + sys.argv[-1], "w").write(os.environ.get("CUDA_VISIBLE_DEVICES", "-"))
-time.sleep(0.3)
 if sys.argv[-1] == FAILS:
     sys.exit(255)
+time.sleep(0.5)
 say("end")
 """
 
