@@ -1,9 +1,8 @@
 """Measure docs/levers.csv in a finished root run: python docs/levers.py
 
 What each lever of the classifiers does, and what each lever of the drawing does to the classifiers, on patients that
-no stage has rendered: there the number of steps, the share of synthetic images, the guidance, its limit and its place
-were chosen, as validation has a dozen pneumothoraces, and test has no say. Images that a lever draws anew are not
-screened for copies.
+no stage has rendered, as validation has a dozen pneumothoraces, and test has no say; docs/study.md tells what was
+chosen by which figures. Images that a lever draws anew are not screened for copies.
 """
 
 from collections.abc import Callable, Iterator

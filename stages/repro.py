@@ -1,9 +1,10 @@
 """``dvc repro`` with stages side by side: ``python -m stages.repro`` in the root or a profile's folder.
 
 Targets after it, as ``compare``, are those of ``dvc repro``. A stage, or member of a matrix, begins once those it waits
-for are done and a place is free: a GPU that this process may use or, where there is none, a core, as a stage uses a
-single one there (``raremix.runtime.device.one_core``) unless it is one of ``ALL_CORES``. Where ``launch`` in
-params.yaml starts several processes, they share all GPUs, and stages run one after the other.
+for are done and a place is free: a GPU that this process may use or, where there is none, a core, as a network is
+trained and run on a single one there (``raremix.runtime.device.one_core``) but in ``ALL_CORES``. Where ``launch`` in
+params.yaml is anything but ``python -m``, a stage may be of several processes that share all GPUs, and stages run one
+after the other.
 """
 
 import json
@@ -27,19 +28,23 @@ DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 PIPELINE, PARAMS = "dvc.yaml", Path("params.yaml")
 # Where there is no GPU they run alone: threads of theirs would wait for the one whose core another stage has.
 ALL_CORES = frozenset({"base", "sensitivity"})
-INTERRUPTED = 130
+INTERRUPTED, STOPPED = 130, "stages.repro: stopped; run it again to go on"
 Graph = dict[str, set[str]]  # stage -> those it waits for
 Running = dict[str, tuple["subprocess.Popen[bytes]", Mapping[str, str]]]  # stage -> its run and its place
 
 
 def main(targets: Sequence[str] = ()) -> int:
     """Bring the pipeline up to date, or what ``targets`` need; the exit code of DVC's first run that fails, else 0."""
+    if options := [target for target in targets if target.startswith("-")]:
+        leave(f"stages.repro: '{options[0]}' is no stage; for options use dvc repro", 2)
     there = places()
     if len(there) > 1 and _of_one_process():
         try:
             code = _side_by_side(_stale(targets), there)
         except subprocess.CalledProcessError as failed:  # DVC has said why
             code = failed.returncode
+        if code == INTERRUPTED:
+            print(STOPPED, file=sys.stderr)
         if code:
             return code
     return _dvc("repro", *targets)
@@ -89,12 +94,12 @@ def _side_by_side(graph: Graph, there: Sequence[Mapping[str, str]]) -> int:
     running: Running = {}
     while running or (sorter.is_active() and not code):
         waiting += sorter.get_ready()
-        for stage in [] if code else list(waiting):
-            if free and _may_begin(stage, running):
-                waiting.remove(stage)
-                place = free.pop(0)
-                running[stage] = _begin(place, "repro", "--single-item", stage), place
         try:
+            for stage in [] if code else list(waiting):
+                if free and (free[0] or _may_begin(stage, running)):
+                    waiting.remove(stage)
+                    place = free.pop(0)
+                    running[stage] = _begin(place, "repro", "--single-item", stage), place
             ended = _first_ended(running)
         except KeyboardInterrupt:
             code = INTERRUPTED
@@ -107,7 +112,8 @@ def _side_by_side(graph: Graph, there: Sequence[Mapping[str, str]]) -> int:
 
 
 def _may_begin(stage: str, running: Mapping[str, object]) -> bool:
-    return not running or torch.cuda.is_available() or ALL_CORES.isdisjoint([stage, *running])
+    """Whether there are cores for ``stage`` beside those ``running``."""
+    return not running or ALL_CORES.isdisjoint([stage, *running])
 
 
 def _first_ended(running: Running) -> str:
@@ -138,4 +144,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
-        leave("stages.repro: stopped; run it again to go on", INTERRUPTED)
+        leave(STOPPED, INTERRUPTED)

@@ -107,6 +107,8 @@ def test_a_list_of_checksums_that_is_no_text_is_named(read):
         ("votes.csv", "b,0", f"b,{'1' * 19}", r"row 3, column 'air': '1{19}' is no whole number"),
         ("votes.csv", "b,0", "b,-1", r"row 3, column 'air': '-1' is no whole number"),
         ("votes.csv", "b,0", "a,0", r"row 3: image id 'a' is empty or there twice"),
+        ("boxes.csv", "1.5", "nan", r"row 2, column 'y_min': 'nan' is no number"),
+        ("boxes.csv", "1.5", "top", r"row 2, column 'y_min': 'top' is no number"),
         ("trial0.csv", ",4", ",four", r"row 3, column 'shot_rank': 'four' is no whole number"),
         ("trial0.csv", "b,", "a,", r"row 3: image id 'a' is empty or there twice"),
         ("plan.csv", "0.25", "nan", r"row 3, column 'share': 'nan' is no number"),

@@ -13,10 +13,12 @@ import pytest
 import yaml
 
 from stages.cli import sections
+from stages.repro import ALL_CORES
 
 ROOT = Path(__file__).parent.parent
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PROFILES = sorted((ROOT / "profiles").iterdir())
+BEYOND = (11, 777, 778)  # a phantom's seed: the seeds of patients on whom scripts in docs have measured and chosen
 WRITTEN = ("data", "models", "results", "metrics", "report")
 
 _spec = importlib.util.spec_from_file_location("dependencies", ROOT / ".ci" / "dependencies.py")
@@ -45,6 +47,11 @@ def test_a_stage_declares_the_sections_it_reads(stage):
 def test_a_stage_declares_the_code_it_imports(stage):
     declared = [dep for dep in PIPELINE[stage]["deps"] if dependencies.is_source(dep)]
     assert declared == dependencies.sources(ROOT, module(stage)), "run: make dependencies"
+
+
+def test_where_there_is_no_gpu_a_stage_computes_on_one_core_or_is_alone():
+    device = [stage for stage in PIPELINE if "raremix/runtime/device.py" in PIPELINE[stage]["deps"]]
+    assert {stage for stage in device if not hasattr(entry(stage), "__wrapped__")} == ALL_CORES
 
 
 def written(stage: str, kind: str) -> list[str]:
@@ -111,7 +118,7 @@ def leaves(params, *above):
 
 
 def test_no_other_profile_has_seen_the_patients_of_the_phantom_that_is_kept():
-    """Each renders those of its seed, and for its diagnosis those of the next three."""
+    """Each renders those of its seed, for its diagnosis those of the next three, and for docs those of ``BEYOND``."""
     kept = ROOT / "profiles/phantom-fourth/params.yaml"
     seeds = [
         yaml.safe_load(file.read_text())["phantom"]["seed"]
@@ -120,7 +127,10 @@ def test_no_other_profile_has_seen_the_patients_of_the_phantom_that_is_kept():
     ]
     assert len(seeds) == 9
     own = yaml.safe_load(kept.read_text())["phantom"]["seed"]
-    assert not {own, *range(own, own + 4)} & {seed + after for seed in seeds for after in range(4)}
+    seen = {seed + after for seed in seeds for after in (*range(4), *BEYOND)}
+    assert not set(range(own, own + 4)) & seen
+    for script in ROOT.glob("docs/*.py"):
+        assert {int(seed) for seed in re.findall(r"^SEED\b[^=]*= (\d+)", script.read_text(), re.M)} <= set(BEYOND)
 
 
 @pytest.mark.parametrize(

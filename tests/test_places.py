@@ -69,7 +69,7 @@ def test_what_would_be_moved_out_of_the_picture_stays_where_it_was():
 
 
 def test_what_of_a_box_lies_beyond_the_picture_is_no_place():
-    """A picture is cut from a radiograph, the boxes are not."""
+    """A reader may have drawn across the edge."""
     across = BOXES[:1].assign(x_min=-5.0, y_min=-5.0, x_max=3.0, y_max=4.0)
     beyond = across.assign(image_id="b", x_min=SIZE + 1.0, x_max=SIZE + 9.0)
     found = placed(20, boxes=pd.concat([across, beyond]))

@@ -38,7 +38,7 @@ def losses(log):
 
 def unet(model):
     """Its weights, in a row."""
-    return torch.cat([part.flatten() for part in load_file(model / WEIGHTS).values()])
+    return torch.cat([part.flatten() for _, part in sorted(load_file(model / WEIGHTS).items())])
 
 
 @slow

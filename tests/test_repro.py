@@ -9,15 +9,22 @@ from through_dvc import digests, dvc, environment, forget, ran
 
 from stages import repro
 
-# Instead of DVC: says when it begins and ends, and where.
+# Instead of DVC: says when it begins and ends or fails, and where; between that it waits for what it AWAITS to be said.
 SLOW = """
 import os, sys, time
+stage = sys.argv[-1]
 def say(what):
     with open("log", "a") as log:
-        print(what, sys.argv[-1], file=log)
+        print(what, stage, file=log)
 say("begin")
-open("place-" + sys.argv[-1], "w").write(os.environ.get("CUDA_VISIBLE_DEVICES", "-"))
-if sys.argv[-1] == FAILS:
+open("place-" + stage, "w").write(os.environ.get("CUDA_VISIBLE_DEVICES", "-"))
+until = time.monotonic() + 30
+while AWAITS.get(stage, "begin " + stage) not in open("log").read().splitlines():
+    time.sleep(0.01)
+    if time.monotonic() > until:
+        sys.exit("no other said it")
+if stage == FAILS:
+    say("fail")
     sys.exit(255)
 time.sleep(0.5)
 say("end")
@@ -45,10 +52,15 @@ def gpus(monkeypatch):
 
 @pytest.fixture
 def slow(monkeypatch, tmp_path):
-    """``slow(fails)``: a ``dvc`` that fails where its last argument is ``fails``, in a folder of the usual launch."""
+    """``slow(fails, a=line)``: a ``dvc`` that fails at stage ``fails``; stage ``a`` goes on once ``line`` is said."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("launch: python -m\n")
-    return lambda fails: monkeypatch.setattr(repro, "DVC", [sys.executable, "-c", SLOW.replace("FAILS", repr(fails))])
+
+    def instead(fails=None, **awaits):
+        stub = SLOW.replace("FAILS", repr(fails)).replace("AWAITS", repr(awaits))
+        monkeypatch.setattr(repro, "DVC", [sys.executable, "-c", stub])
+
+    return instead
 
 
 @pytest.fixture
@@ -85,7 +97,7 @@ def test_on_a_cpu_there_is_a_place_on_each_core(gpus, monkeypatch):
 
 
 def test_a_stage_begins_as_soon_as_those_it_waits_for_are_done(slow, tmp_path):
-    slow("none")
+    slow(b="begin c", c="begin b")
     assert repro._side_by_side({"a": set(), "b": {"a"}, "c": {"a"}, "d": {"b", "c"}}, TWO) == 0
     lines = said(tmp_path)
     assert lines[:2] == ["begin a", "end a"]
@@ -96,21 +108,20 @@ def test_a_stage_begins_as_soon_as_those_it_waits_for_are_done(slow, tmp_path):
 
 
 @pytest.mark.parametrize("gpu", [False, True])
-def test_a_stage_that_uses_all_cores_is_alone_where_there_is_no_gpu(slow, monkeypatch, tmp_path, gpu):
-    slow("none")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    assert repro._side_by_side({"a": set(), "base": set()}, TWO) == 0
-    assert said(tmp_path)[1].startswith("begin" if gpu else "end")
+def test_a_stage_that_uses_all_cores_is_alone_where_there_is_no_gpu(slow, tmp_path, gpu):
+    slow(a="begin base" if gpu else "begin a")
+    assert repro._side_by_side({"a": set(), "base": set()}, TWO if gpu else [{}, {}]) == 0
+    assert said(tmp_path)[1] == ("begin base" if gpu else "end a")
 
 
 def test_after_one_that_fails_no_other_begins_and_those_at_work_end(slow, tmp_path):
-    slow("a")
+    slow("a", b="fail a")
     assert repro._side_by_side({"a": set(), "b": set(), "c": set(), "d": {"a"}}, TWO) == 255
-    assert sorted(said(tmp_path)) == ["begin a", "begin b", "end b"]
+    assert sorted(said(tmp_path)) == ["begin a", "begin b", "end b", "fail a"]
 
 
-def test_after_ctrl_c_no_other_begins_and_those_at_work_end(slow, monkeypatch, tmp_path):
-    slow("none")
+def test_after_ctrl_c_no_other_begins_and_those_at_work_end(slow, monkeypatch, tmp_path, capsys):
+    slow()
     first_ended, presses = repro._first_ended, [KeyboardInterrupt]
 
     def pressed(running):
@@ -121,6 +132,23 @@ def test_after_ctrl_c_no_other_begins_and_those_at_work_end(slow, monkeypatch, t
     monkeypatch.setattr(repro, "_first_ended", pressed)
     assert repro._side_by_side({"a": set(), "b": {"a"}}, TWO) == 130
     assert said(tmp_path) == ["begin a", "end a"]
+    assert capsys.readouterr().err == "stages.repro: stopped; run it again to go on\n"
+
+
+def test_ctrl_c_is_left_to_the_last_run(monkeypatch):
+    class Interrupted:
+        waits = 0
+
+        def wait(self):
+            self.waits += 1
+            if self.waits == 1:
+                raise KeyboardInterrupt
+            return 255
+
+    run = Interrupted()
+    monkeypatch.setattr(repro, "_begin", lambda *_: run)
+    assert repro._dvc("repro") == 255
+    assert run.waits == 2
 
 
 @pytest.mark.parametrize(
@@ -128,14 +156,19 @@ def test_after_ctrl_c_no_other_begins_and_those_at_work_end(slow, monkeypatch, t
 )
 def test_with_one_place_or_stages_of_several_processes_dvc_does_it_alone(gpus, slow, tmp_path, count, launch):
     gpus(count)
-    slow("none")
+    slow()
     (tmp_path / "params.yaml").write_text(f"launch: {launch}\n")
     assert repro.main(["compare"]) == 0
     assert said(tmp_path) == ["begin compare", "end compare"]
 
 
 def test_through_dvc_all_runs_once_in_order_and_then_no_more(project, capfd):
+    many = {"many@0": {"first"}, "many@1": {"first"}}
+    whole = many | {"first": set(), "other": set(), "last": {*many, "other"}}
+    assert repro._stale([]) == whole
+    assert repro._stale(["many", "other"]) == many | {"first": set(), "other": set()}
     assert repro.main() == 0
+    assert repro._stale([]) == {}
     assert sorted(project()) == ["first", "last", "many@0", "many@1", "other"]
     assert project().index("first") < min(project().index(f"many@{k}") for k in (0, 1))
     assert project()[-1] == "last"
@@ -149,8 +182,10 @@ def test_through_dvc_targets_are_run_with_what_they_need(project, tmp_path):
     assert repro.main(["many", "other"]) == 0
     assert sorted(project()) == ["first", "many@0", "many@1", "other"]
     (tmp_path / "b0").unlink()
+    assert repro._stale(["many@0"]) == {"many@0": set()}
     assert repro.main(["many@0"]) == 0
-    assert len(project()) == 4, "what is in the cache is taken from there"
+    assert (tmp_path / "b0").is_file()
+    assert len(project()) == 4, "it is taken from the cache"
 
 
 def test_through_dvc_nothing_follows_what_fails_and_the_next_run_goes_on(project, tmp_path, capfd):
@@ -161,6 +196,12 @@ def test_through_dvc_nothing_follows_what_fails_and_the_next_run_goes_on(project
     (tmp_path / "broken").unlink()
     assert repro.main() == 0
     assert sorted(project()) == ["first", "last", "many@0", "many@1", "other"]
+
+
+def test_options_are_refused(project, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        repro.main(["--force"])
+    assert capsys.readouterr().err == "stages.repro: '--force' is no stage; for options use dvc repro\n"
 
 
 def test_what_dvc_refuses_ends_with_its_code(project, capfd):
@@ -178,7 +219,10 @@ def test_members_side_by_side_are_those_that_dvc_makes_one_after_the_other(study
     for name, value in environment(study).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(repro, "cores", lambda: 2)
+    begun, side_by_side = [], repro._side_by_side
+    monkeypatch.setattr(repro, "_side_by_side", lambda graph, there: begun.extend(graph) or side_by_side(graph, there))
     assert repro.main() == 0
     trained = [member for member in ran(capfd.readouterr().out) if member.startswith(f"{stage}@")]
     assert len(trained) == len(list((study / out / stage).iterdir()))
+    assert set(trained) <= set(begun)
     assert digests(study) == before

@@ -1,6 +1,8 @@
 import resource
 import shutil
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from raremix.generator.sample import draw, plain
 from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.errors import UserError
+from stages.dreambooth import dreambooth as taught_by_stage
 
 
 def captioned(count=3, token="<nodule_mass>"):
@@ -94,6 +97,13 @@ def test_more_processes_than_images_are_refused(monkeypatch):
     monkeypatch.setattr(processes, "count", lambda: 5)
     with pytest.raises(UserError, match="4 images a step are too few for 5 parts"):
         dreambooth.check_parts(tiny.DREAMBOOTH)
+
+
+def test_the_stage_refuses_them_before_it_reads_anything(monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 5)
+    nowhere = [Path("nowhere")] * 9
+    with pytest.raises(UserError, match="too few for 5 parts"):
+        taught_by_stage(SimpleNamespace(training=tiny.DREAMBOOTH), "ild", 10, 0, *nowhere)
 
 
 def test_min_snr_weighs_instances_and_prior_by_their_own_noise(base):
