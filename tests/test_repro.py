@@ -130,7 +130,9 @@ def test_after_ctrl_c_no_other_begins_and_those_at_work_end(slow, monkeypatch, t
         return first_ended(running)
 
     monkeypatch.setattr(repro, "_first_ended", pressed)
-    assert repro._side_by_side({"a": set(), "b": {"a"}}, TWO) == 130
+    monkeypatch.setattr(repro, "places", lambda: TWO)
+    monkeypatch.setattr(repro, "_stale", lambda _: {"a": set(), "b": {"a"}})
+    assert repro.main() == 130
     assert said(tmp_path) == ["begin a", "end a"]
     assert capsys.readouterr().err == "stages.repro: stopped; run it again to go on\n"
 
