@@ -60,7 +60,7 @@ def main(out: Path) -> None:
     )  # fmt: skip
     judge = _judge(study, classify)
     _plan_of_shares()
-    usual = Lever("", teaching, replace(drawing, least=PAIRS, spare=0.0))
+    usual = Lever("", teaching, replace(drawing, least=PAIRS))
     table = []
     for lever in _levers(usual):
         for finding in study.minority:

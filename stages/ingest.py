@@ -56,7 +56,7 @@ def ingest(data: Data, ingest: Ingest, inventory: Path, images: Path, tables: Pa
     quarantine = tables / "quarantine.csv"
     write_csv(pd.DataFrame([(b.path, b.reason) for b in bad], columns=["path", "reason"]), quarantine)
     room.check_bad(seen, bad, ingest.max_bad, quarantine)
-    written = room.tables(seen, source.findings, ingest.rule, images)
+    written = room.tables(seen, source.findings, ingest.rule, images, ingest.size)
     for name, frame in written.items():
         write_csv(frame, tables / f"{name}.csv", float_format="%.2f")
     files = written["manifest"]["file"]

@@ -1,8 +1,9 @@
 """The training sets of all arms, shots and trials.
 
 In: data/manifest.csv, data/images.sha256, data/splits; for the dreambooth arms data/synthetic (every checkpoint's
-images) and data/screened (which of these are copies, and are left out with their pairs); data/roundtrip for the arm of
-that name. Out: data/mix/<arm>-<shots>-<trial>.csv, and the checksums of its images; metrics/mix/balance.csv.
+images), data/screened (which of these are copies, and are left out with their pairs) and data/sifted (how well each
+shows its finding); data/roundtrip for the arm of that name. Out: data/mix/<arm>-<shots>-<trial>.csv, and the checksums
+of its images; metrics/mix/balance.csv.
 """
 
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from raremix.data import mix as room
 from raremix.data.checksums import read_checksums, write_checksums
 from raremix.data.findings import known
 from raremix.data.manifest import findings, read_manifest, write_csv
-from raremix.data.synthetic import check_folders, read_pool, without_copies
+from raremix.data.synthetic import Pool, check_folders, clearest, digests, read_gains, read_pool, without_copies
 from raremix.data.trial import read_trial, training_rows
+from raremix.runtime.errors import UserError
 from stages.cli import run
 from stages.sections import Study
 
@@ -37,14 +39,27 @@ class Mix:
         return study.minority if self.denied == "minority" else study.findings
 
 
+@dataclass(frozen=True)
+class Sift:
+    """Which synthetic images train classifiers."""
+
+    kept: ClosedUnitInterval  # share of each finding's pairs, those that gain most by it
+
+    def __post_init__(self) -> None:
+        if self.kept == 0:
+            raise UserError("params.yaml, sift.kept: 0 leaves no synthetic image; give more, 1 keeps all")
+
+
 def mix(
     study: Study,
     mix: Mix,
+    sift: Sift,
     manifest: Path,
     splits: Path,
     checksums: Path,
     synthetic: Path,
     screened: Path,
+    sifted: Path,
     roundtrip: Path,
     out: Path,
     metrics: Path,
@@ -64,9 +79,12 @@ def mix(
         for shots in study.shots:
             real = training_rows(frame, divided, shots)[["image_id", "file", *task]]
             again = real.drop(columns="file").merge(rebuilt, on="image_id")
-            pool = read_pool(synthetic, task, findings(frame), shots, trial, set(real["image_id"])) if generated else {}
-            pool = without_copies(pool, screened / f"copies-{shots}-{trial}.csv") if generated else pool
-            listed = of_real | _digests([again, *pool.values()])
+            pool: Pool = {}
+            if generated:
+                pool = read_pool(synthetic, task, findings(frame), shots, trial, set(real["image_id"]))
+                pool = without_copies(pool, screened / f"copies-{shots}-{trial}.csv")
+                pool = clearest(pool, read_gains(sifted / f"{shots}-{trial}.csv", pool), sift.kept)
+            listed = of_real | digests([again, *pool.values()])
             shares = mix.synthetic_share, mix.real_share
             draw = room.Draw(real, task, pool, extra, again, *shares, mix.without(study), shots, trial)
             for arm in study.arms:
@@ -78,10 +96,6 @@ def mix(
     write_csv(reached, metrics / "balance.csv", float_format="%.6g")
     means = reached.pivot_table("positives", ["shots", "arm"], "finding", sort=False)
     print(means.to_string(float_format="%.0f".__mod__))
-
-
-def _digests(tables: list[pd.DataFrame]) -> dict[str, str]:
-    return {file: digest for rows in tables for file, digest in zip(rows["file"], rows["sha256"], strict=True)}
 
 
 if __name__ == "__main__":

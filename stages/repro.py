@@ -2,9 +2,9 @@
 
 Targets after it, as ``compare``, are those of ``dvc repro``. A stage, or member of a matrix, begins once those it waits
 for are done and a place is free: a GPU that this process may use or, where there is none, a core, as a network is
-trained and run on a single one there (``raremix.runtime.device.one_core``) but in ``ALL_CORES``. Where ``launch`` in
-params.yaml is anything but ``python -m``, a stage may be of several processes that share all GPUs, and stages run one
-after the other.
+trained and run on a single one there (``raremix.runtime.device.one_core``) but in ``ALL_CORES``. Of those that may
+begin, first is what the ``LONGEST`` stage waits for, then what most others wait for. Where ``launch`` in params.yaml is
+anything but ``python -m``, a stage may be of several processes that share all GPUs, and stages run one after the other.
 """
 
 import json
@@ -26,8 +26,9 @@ from stages.cli import leave, read_params
 
 DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 PIPELINE, PARAMS = "dvc.yaml", Path("params.yaml")
-# Where there is no GPU they run alone: threads of theirs would wait for the one whose core another stage has.
-ALL_CORES = frozenset({"base", "sensitivity"})
+# Where there is no GPU it runs alone: threads of its would wait for the one whose core another stage has.
+ALL_CORES = "base"
+LONGEST = "sensitivity"
 INTERRUPTED, STOPPED = 130, "stages.repro: stopped; run it again to go on"
 Graph = dict[str, set[str]]  # stage -> those it waits for
 Running = dict[str, tuple["subprocess.Popen[bytes]", Mapping[str, str]]]  # stage -> its run and its place
@@ -90,16 +91,15 @@ def _side_by_side(graph: Graph, there: Sequence[Mapping[str, str]]) -> int:
     """Run the stages of ``graph``. After one that fails, or Ctrl-C, which reaches all, no other begins."""
     sorter = TopologicalSorter(graph)
     sorter.prepare()
-    free, waiting, code = list(there), list[str](), 0
+    free, waiting, after, code = list(there), list[str](), _after(graph), 0
     running: Running = {}
     while running or (sorter.is_active() and not code):
         waiting += sorter.get_ready()
+        waiting.sort(key=lambda stage: (LONGEST in after[stage], len(after[stage])), reverse=True)
         try:
-            for stage in [] if code else list(waiting):
-                if free and (free[0] or _may_begin(stage, running)):
-                    waiting.remove(stage)
-                    place = free.pop(0)
-                    running[stage] = _begin(place, "repro", "--single-item", stage), place
+            while free and waiting and not code and (free[0] or _may_begin(waiting[0], running)):
+                stage, place = waiting.pop(0), free.pop(0)
+                running[stage] = _begin(place, "repro", "--single-item", stage), place
             ended = _first_ended(running)
         except KeyboardInterrupt:
             code = INTERRUPTED
@@ -111,9 +111,18 @@ def _side_by_side(graph: Graph, there: Sequence[Mapping[str, str]]) -> int:
     return code
 
 
+def _after(graph: Graph) -> Graph:
+    """Each stage with those that wait for it or for one of these, and itself."""
+    after = {stage: {stage} for stage in graph}
+    for stage in reversed([*TopologicalSorter(graph).static_order()]):
+        for before in graph[stage]:
+            after[before] |= after[stage]
+    return after
+
+
 def _may_begin(stage: str, running: Mapping[str, object]) -> bool:
     """Whether there are cores for ``stage`` beside those ``running``."""
-    return not running or ALL_CORES.isdisjoint([stage, *running])
+    return not running or ALL_CORES not in [stage, *running]
 
 
 def _first_ended(running: Running) -> str:

@@ -32,7 +32,7 @@ from raremix.diagnosis.readers import load_picture, readable
 from raremix.diagnosis.stored import read_directions
 from raremix.diagnosis.traversal import traversal
 from raremix.generator.base import load
-from raremix.runtime.device import device
+from raremix.runtime.device import device, one_core
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import write_json
 from stages.cli import run
@@ -56,6 +56,7 @@ class Sensitivity:
     clip: str | None  # the folder of a CLIP model, which tells whether phrases arrive that no reader knows
 
 
+@one_core()
 def sensitivity(
     latents: Latents,
     editing: Editing,

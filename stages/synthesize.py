@@ -11,13 +11,12 @@ the token changes is then laid over that radiograph (``synthesize.onto``).
 
 import shutil
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, PositiveFloat, PositiveInt
 from numpy.typing import NDArray
 
 from raremix.data import captions, images
@@ -50,7 +49,6 @@ class Synthesize:
     """How images are sampled."""
 
     least: PositiveInt  # images of each finding, where the mixes need fewer
-    spare: NonNegativeFloat  # share of images drawn beyond those, since copies of training images are left out
     strength: ClosedUnitInterval  # 1 starts from pure noise, less from a noised radiograph of the base model's corpus
     onto: Literal["drawn", "original"]  # leave a pair as it is drawn, or lay its difference over that radiograph
     negative_prompt: Literal["empty", "without_finding"]  # what guidance leads away from
@@ -68,7 +66,8 @@ class Synthesize:
         if self.place is not None and (self.negative_prompt != "without_finding" or self.sampling.guidance <= 1):
             raise UserError(
                 "params.yaml, synthesize.place: only guidance away from images without the finding leads to a place; "
-                "say without_finding and give synthesize.sampling.guidance above 1, or say null"
+                "say without_finding as synthesize.negative_prompt and give synthesize.sampling.guidance above 1, or "
+                "say null"
             )
 
 
@@ -153,25 +152,17 @@ def _lay_over(originals: NDArray[np.uint8], files: "pd.Series[str]", inside: NDA
 
 def _tell(plan: pd.DataFrame, synthesize: Synthesize, instances: "pd.Series[str]", model: Path) -> None:
     """Add to the ``plan`` how its images came about, and their checksums."""
-    plan["parents"], plan["strength"], plan["onto"] = "|".join(instances), synthesize.strength, synthesize.onto
-    if synthesize.strength < 1:
-        plan["parents"] += "|" + plan["original"]
-    else:
+    plan["strength"], plan["onto"] = synthesize.strength, synthesize.onto
+    if synthesize.strength == 1:
         plan["original"] = ""
-    if synthesize.place is not None:
-        plan["parents"] += "|" + plan["place"]
+    started = plan[["original", "place"]].itertuples(index=False)
+    plan["parents"] = ["|".join(dict.fromkeys([*instances, *filter(None, row)])) for row in started]
     plan["model_sha256"] = tuned.fingerprint(model)
     plan["sampler"], plan["steps"] = "dpmsolver++", synthesize.sampling.steps
     guided = plan["prompt"] != plan["negative_prompt"]
     plan["guidance"] = guided.map({True: synthesize.sampling.guidance, False: 1.0})
     plan["guidance_limit"] = synthesize.guidance_limit
     plan["sha256"] = [sha256(Path(file)) for file in plan["file"]]
-
-
-def _count(synthesize: Synthesize, needed: int) -> int:
-    """Pairs to draw: as many as the mixes need, and the spare ones."""
-    asked = max(needed, synthesize.least)
-    return asked + ceil(asked * synthesize.spare)
 
 
 def _plan(
@@ -190,7 +181,7 @@ def _plan(
     described = captions.describe(metadata, splits / "corpus.csv")
     corpus = labels.loc[captions.corpus_ids(splits / "corpus.csv")]
     having = {name: list(of.index) for name, of in corpus.groupby(label_sets(corpus, columns))}
-    count = _count(synthesize, int(sets["images"].sum()))
+    count = max(int(sets["images"].sum()), synthesize.least)
     order = in_order(sets, count, generator("label_sets", finding, trial))
     plan = []
     for kind in ("pos", "neg"):

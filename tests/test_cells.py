@@ -9,7 +9,7 @@ from raremix.data.label_sets import read_plan
 from raremix.data.lineage import read_lineage
 from raremix.data.manifest import read_boxes, read_manifest, read_synthetic, read_votes
 from raremix.data.records import read_inventory
-from raremix.data.synthetic import without_copies
+from raremix.data.synthetic import read_gains, without_copies
 from raremix.data.trial import read_trial
 from raremix.runtime.errors import UserError
 
@@ -36,6 +36,7 @@ READERS = {  # file -> its reader and what is in it
         "image_id,view,sex,exposure_index,body_thickness,source_distance,devices\na,PA,F,1.5,,180,leads|tube\nb,,,2,,,\n",
     ),
     "copies.csv": (lambda file: without_copies(POOL, file), "image_id,distance\na-pos,0.5\n"),
+    "gains.csv": (lambda file: read_gains(file, POOL), "image_id,gain\na-pos,0.5\n"),
     "images.sha256": (read_checksums, f"{'0' * 64}  a.png\n"),
     "inventory.csv": (read_inventory, f"path,size,sha256\na.png,3,{'0' * 64}\n"),
 }

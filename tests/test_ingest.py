@@ -75,6 +75,20 @@ def test_votes_boxes_metadata_and_summary(tree):
     assert summary["agreement"]["nodule_mass"] == {"any": 2, "two": 1, "ratio": 0.5}
 
 
+def test_of_a_box_across_the_edge_its_part_in_the_picture_is_left(tree):
+    file = tree / "annotations" / "annotations_train.csv"
+    drawn = pd.read_csv(file)
+    d = drawn["image_id"] == "d"
+    drawn.loc[d & (drawn["rad_id"] == "R8"), "x_min"] = -20
+    drawn.loc[d & (drawn["rad_id"] == "R9"), ["x_min", "x_max"]] = 60, 80
+    drawn.to_csv(file, index=False)
+    write_inventory(tree)
+    run(tree)
+    boxes = pd.read_csv(tree.parent / "boxes.csv").set_index(["image_id", "reader"]).sort_index().loc["d"]
+    assert boxes[CORNERS].to_numpy().tolist() == [[7.0, 6.0, 17.0, 18.0], [0.0, 6.0, 17.0, 18.0]]
+    assert list(boxes.index) == ["R10", "R8"]
+
+
 def test_rad_id_may_be_spelled_otherwise(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(write_tree(tmp_path / "raw", "rad_ID"))["reader_trio"]["a"] == "R10|R8|R9"

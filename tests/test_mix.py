@@ -157,9 +157,23 @@ def test_a_ratio_limits_the_synthetic_images_of_each_finding(ratio):
     assert made.to_dict() == {finding: min(lacking[finding], ratio * real[finding]) for finding in TASK}
 
 
-def test_dreambooth_mix_names_the_finding_that_lacks_images():
-    with pytest.raises(UserError, match=r"nodule-5-0: 40 synthetic images of 'nodule', 48 needed"):
-        build("dreambooth_mix", draw(pairs=40))
+@pytest.mark.parametrize("real_share", [0.0, 0.25])
+def test_where_fewer_images_are_left_each_stands_for_more(real_share):
+    all_there, few = (build("dreambooth_mix", draw(pairs=pairs, real_share=real_share)) for pairs in (60, 20))
+    assert counts(few) == pytest.approx(counts(all_there))
+    synthetic = few[few["source"] == "synthetic"]
+    assert len(synthetic) == 3 * 20
+    nodules, airs = (synthetic.loc[synthetic[finding] == 1, "weight"] for finding in RARE)
+    assert nodules.nunique() == airs.nunique() == 1
+    assert held_by_real(few, "air") == pytest.approx(held_by_real(all_there, "air"))
+    pairs = build("prior_only", draw(pairs=20, real_share=real_share))
+    assert pairs["weight"].tolist() == few["weight"].tolist()
+
+
+@pytest.mark.parametrize("arm", ["dreambooth_mix", "dreambooth_balanced", "prior_only"])
+def test_a_finding_without_an_image_left_is_named(arm):
+    with pytest.raises(UserError, match=r"-5-0: no image of '\w+' is left, all count as copies; .*memorisation\.csv"):
+        build(arm, draw(pairs=0))
 
 
 def test_prior_only_has_the_pairs_without_a_label():

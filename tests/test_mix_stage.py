@@ -10,7 +10,7 @@ from raremix.data.lineage import write_lineage
 from raremix.data.manifest import FIXED, write_csv
 from raremix.data.mix import ARMS
 from raremix.runtime.errors import UserError
-from stages.mix import Mix, mix
+from stages.mix import Mix, Sift, mix
 from stages.sections import ARMS as NAMED
 from stages.sections import Study
 
@@ -36,15 +36,16 @@ def stage(tmp_path):
         write_lineage({"corpus": [normal]}, folder)
     for shots in (4, 5):
         copied(tmp_path, [], shots)
+        gained(tmp_path, [], shots)
 
     carriers = real.loc[(trial["part"] == "train") & real[TASK].any(axis=1), ["image_id"]]
     rebuilt = carriers.assign(file="r/" + carriers["image_id"] + ".png", sha256="6" * 64)
     write_csv(rebuilt, tmp_path / "roundtrip" / "manifest.csv")
 
-    def _stage(arms=tuple(ARMS), share=0.5, shots=(5,), denied="minority"):
+    def _stage(arms=tuple(ARMS), share=0.5, shots=(5,), denied="minority", kept=1.0):
         study = Study(TASK, ["nodule", "air"], list(arms), list(shots), [0])
-        names = ["manifest.csv", "splits", "images.sha256", "synthetic", "screened", "roundtrip", "mix", "metrics"]
-        mix(study, Mix(share, 0.25, denied), *(tmp_path / name for name in names))
+        names = ["manifest.csv", "splits", "images.sha256", "synthetic", "screened", "sifted", "roundtrip", "mix"]
+        mix(study, Mix(share, 0.25, denied), Sift(kept), *(tmp_path / name for name in (*names, "metrics")))
         return tmp_path
 
     _stage.root, _stage.trial = tmp_path, trial
@@ -55,6 +56,13 @@ def copied(root, names, shots=5):
     """What the screen stage says if these images are copies."""
     table = pd.DataFrame({"image_id": names, "nearest": "i000", "feature_distance": 0.1, "pixel_distance": 0.1})
     write_csv(table, root / "screened" / f"copies-{shots}-0.csv")
+
+
+def gained(root, gone, shots=5):
+    """What the sift stage says: the later an image, the more it gains; those that are ``gone`` were copies."""
+    ids = [f"{finding}-{shots}-0-{index:05d}-pos" for finding in TASK for index in range(60)]
+    table = pd.DataFrame({"image_id": ids, "gain": range(len(ids))})
+    write_csv(table[~table["image_id"].isin(gone)], root / "sifted" / f"{shots}-0.csv")
 
 
 def edit(file, image, **values):
@@ -133,16 +141,35 @@ def test_a_copy_and_its_pair_are_in_no_arm_s_training_set(stage):
     before = used(stage())
     assert gone <= before["dreambooth_balanced"]
     copied(stage.root, ["air-5-0-00001-pos", "nodule-5-0-00002-neg"])
+    gained(stage.root, gone)
     after = used(stage())
     assert not any(gone & names for names in after.values())
     assert after["dreambooth_balanced"] == before["dreambooth_balanced"] - gone
-    assert len(after["dreambooth_mix"]) == len(before["dreambooth_mix"]), "spare images take their places"
+    assert len(after["dreambooth_mix"]) == len(before["dreambooth_mix"]), "there are more than it needs"
     assert after["vanilla"] == before["vanilla"]
 
 
-def test_copies_that_leave_too_few_images_are_told(stage):
-    copied(stage.root, [f"air-5-0-{index:05d}-pos" for index in range(16)])
-    with pytest.raises(UserError, match=r"44 synthetic images of 'air', 45 needed; .* raise synthesize\.spare"):
+def test_what_gains_most_is_kept_and_weighs_for_all(stage):
+    def synthetic(root):
+        rows = pd.read_csv(root / "mix" / "dreambooth_mix-5-0.csv")
+        air = rows[rows["image_id"].str.startswith("air-")]
+        return air["image_id"].str.slice(8, 13).astype(int).tolist(), air["weight"].sum()
+
+    (every, weight), (best, weight_of_best) = (synthetic(stage(kept=kept)) for kept in (1.0, 0.25))
+    assert every == list(range(len(every)))
+    assert best == list(range(45, 60))
+    assert weight_of_best == pytest.approx(weight)
+    balanced = set(pd.read_csv(stage.root / "mix" / "dreambooth_balanced-5-0.csv")["image_id"])
+    assert {f"air-5-0-{index:05d}-{kind}" for index in range(45, 60) for kind in ("pos", "neg")} <= balanced
+    assert "air-5-0-00044-pos" not in balanced
+
+
+def test_gains_of_other_images_or_none_are_named(stage):
+    gained(stage.root, ["air-5-0-00007-pos"])
+    with pytest.raises(UserError, match=r"sifted/5-0\.csv: 'air-5-0-00007-pos' is only there or .*repro sift"):
+        stage()
+    (stage.root / "sifted" / "5-0.csv").unlink()
+    with pytest.raises(UserError, match=r"5-0\.csv: missing; run `dvc repro sift`"):
         stage()
 
 

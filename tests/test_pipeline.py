@@ -51,7 +51,7 @@ def test_a_stage_declares_the_code_it_imports(stage):
 
 def test_where_there_is_no_gpu_a_stage_computes_on_one_core_or_is_alone():
     device = [stage for stage in PIPELINE if "raremix/runtime/device.py" in PIPELINE[stage]["deps"]]
-    assert {stage for stage in device if not hasattr(entry(stage), "__wrapped__")} == ALL_CORES
+    assert {stage for stage in device if not hasattr(entry(stage), "__wrapped__")} == {ALL_CORES}
 
 
 def written(stage: str, kind: str) -> list[str]:

@@ -68,18 +68,6 @@ def test_what_would_be_moved_out_of_the_picture_stays_where_it_was():
     assert (found.inside[:, 0, 0] == 1).sum() > 10, "most are moved beyond the corner, and stay"
 
 
-def test_what_of_a_box_lies_beyond_the_picture_is_no_place():
-    """A reader may have drawn across the edge."""
-    across = BOXES[:1].assign(x_min=-5.0, y_min=-5.0, x_max=3.0, y_max=4.0)
-    beyond = across.assign(image_id="b", x_min=SIZE + 1.0, x_max=SIZE + 9.0)
-    found = placed(20, boxes=pd.concat([across, beyond]))
-    assert set(found.images) == {"a"}
-    assert (found.inside[:, :4, :3] == 1).all()
-    assert (found.inside.sum((1, 2)) == 12).all()
-    with pytest.raises(UserError, match="no reader marked 'ild'"):
-        placed(1, boxes=beyond)
-
-
 def test_a_reader_need_not_be_known():
     found = placed(5, boxes=BOXES[3:4].assign(reader=""))
     assert (found.images, found.readers) == (["b"] * 5, [""] * 5)

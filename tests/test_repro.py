@@ -114,6 +114,24 @@ def test_a_stage_that_uses_all_cores_is_alone_where_there_is_no_gpu(slow, tmp_pa
     assert said(tmp_path)[1] == ("begin base" if gpu else "end a")
 
 
+def test_first_is_what_the_longest_waits_for_then_what_most_wait_for(slow, tmp_path):
+    slow()
+    graph = {"a": set(), "b": set(), "c": {"b"}, "d": set(), "sensitivity": {"d"}}
+    assert repro._side_by_side(graph, [{}]) == 0
+    assert [line for line in said(tmp_path) if line.startswith("begin")] == [
+        f"begin {stage}" for stage in ("d", "sensitivity", "b", "a", "c")
+    ]
+
+
+def test_no_other_takes_a_core_that_the_next_one_needs(slow, tmp_path):
+    slow(b="end a")
+    graph = {"a": set(), "b": set(), "base": {"a"}, "after": {"base"}, "other": set()}
+    assert repro._side_by_side(graph, [{}, {}]) == 0
+    lines = said(tmp_path)
+    assert lines.index("end b") < lines.index("begin base")
+    assert lines.index("end base") < lines.index("begin other")
+
+
 def test_after_one_that_fails_no_other_begins_and_those_at_work_end(slow, tmp_path):
     slow("a", b="fail a")
     assert repro._side_by_side({"a": set(), "b": set(), "c": set(), "d": {"a"}}, TWO) == 255

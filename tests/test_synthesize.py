@@ -14,7 +14,7 @@ from raremix.generator.sample import Sampling
 from raremix.runtime.errors import UserError
 from stages.synthesize import Synthesize, _lay_over, _place, _plan, _tell
 
-ASKED = Synthesize(3, 0.0, 0.9, "drawn", "without_finding", None, None, Sampling(4, 3.0, 2, "float32"))
+ASKED = Synthesize(3, 0.9, "drawn", "without_finding", None, None, Sampling(4, 3.0, 2, "float32"))
 
 
 @pytest.fixture
@@ -86,18 +86,6 @@ def test_a_finding_that_lacks_nothing_has_its_company_all_the_same(tables):
     assert rows.loc[rows["nodule_mass"] == 1, "calcification"].sum() == pytest.approx(30, abs=2)
 
 
-@pytest.mark.parametrize(("spare", "pairs"), [(0.0, 20), (0.04, 21), (0.1, 22), (1.5, 50)])
-def test_spare_pairs_come_after_those_that_the_mixes_need(tables, spare, pairs):
-    planned = sets(none=10, calcification=10)
-    rows = plan(tables, replace(ASKED, spare=spare), planned)
-    assert len(rows) == 2 * pairs
-    assert rows[:20].equals(plan(tables, planned=planned)[:20])
-
-
-def test_spare_pairs_come_also_where_the_mixes_need_few(tables):
-    assert len(plan(tables, replace(ASKED, spare=0.5))) == 2 * 5, "of the three that are the least"
-
-
 def test_what_a_pair_shares_leaves_an_original_as_it_is():
     rng = np.random.default_rng(0)
     original, drawn = rng.integers(0, 256, (2, 8, 8), np.uint8)
@@ -153,14 +141,16 @@ def test_without_guidance_away_from_the_pair_there_is_no_place(change):
 def test_an_image_descends_from_its_instances_its_original_and_the_radiograph_of_its_place(tables, tmp_path):
     images.save(np.zeros((8, 8), np.uint8), tmp_path / "drawn.png")
     (tmp_path / "unet.safetensors").write_bytes(b"")
-    rows = plan(tables).assign(file=str(tmp_path / "drawn.png"), place="i4", reader="")
-    for asked, parents in (
-        (replace(ASKED, place=Views(0.0, 0.0, 0.0)), "i1|i2|" + rows["original"] + "|i4"),
-        (ASKED, "i1|i2|" + rows["original"]),
-        (replace(ASKED, strength=1.0), "i1|i2"),
+    rows = plan(tables).assign(file=str(tmp_path / "drawn.png"), reader="")
+    original = rows["original"]
+    for asked, place, parents in (
+        (replace(ASKED, place=Views(0.0, 0.0, 0.0)), "i9", "a|b|" + original + "|i9"),
+        (replace(ASKED, place=Views(0.0, 0.0, 0.0)), original, "a|b|" + original),
+        (ASKED, "", "a|b|" + original),
+        (replace(ASKED, strength=1.0), "", "a|b"),
     ):
-        told = rows.copy()
-        _tell(told, asked, pd.Series(["i1", "i2"]), tmp_path)
+        told = rows.assign(place=place)
+        _tell(told, asked, pd.Series(["a", "b"]), tmp_path)
         assert (told["parents"] == parents).all()
 
 

@@ -106,8 +106,10 @@ def check_bad(seen: Sequence[Seen], bad: Sequence[Bad], most: float, file: Path)
         raise UserError(f"no image to ingest; check data.root and {file}")
 
 
-def tables(seen: Sequence[Seen], findings: list[str], rule: labels.Rule, folder: Path) -> dict[str, pd.DataFrame]:
-    """``manifest``, ``votes``, ``boxes`` and ``metadata`` of the images in ``folder``, sorted by image id."""
+def tables(
+    seen: Sequence[Seen], findings: list[str], rule: labels.Rule, folder: Path, size: int
+) -> dict[str, pd.DataFrame]:
+    """``manifest``, ``votes``, ``boxes`` and ``metadata`` of the images in ``folder``, of ``size``, by image id."""
     seen = sorted(seen, key=lambda s: s.record.image_id)
     ids = pd.DataFrame({"image_id": [s.record.image_id for s in seen]})
     votes = pd.DataFrame([s.record.votes for s in seen], columns=findings)
@@ -117,7 +119,7 @@ def tables(seen: Sequence[Seen], findings: list[str], rule: labels.Rule, folder:
     return {
         "manifest": pd.concat([_identities(seen, folder), decided], axis=1),
         "votes": pd.concat([ids, votes], axis=1),
-        "boxes": _boxes(seen),
+        "boxes": _boxes(seen, size),
         "metadata": pd.concat([ids, known], axis=1),
     }
 
@@ -277,8 +279,12 @@ def _visits(seen: Sequence[Seen], patients: list[str]) -> list[int]:
     return [int(s.facts.get("visit", place[i])) for i, s in enumerate(seen)]
 
 
-def _boxes(seen: Sequence[Seen]) -> pd.DataFrame:
+def _boxes(seen: Sequence[Seen], size: int) -> pd.DataFrame:
+    """What the readers' boxes have of the picture: some draw across its edge."""
     rows = [
         (s.record.image_id, box.finding, box.reader, *s.fit.box(box.corners)) for s in seen for box in s.record.boxes
     ]
-    return pd.DataFrame(rows, columns=manifest.BOXES).sort_values(manifest.BOXES, ignore_index=True)
+    table = pd.DataFrame(rows, columns=manifest.BOXES)
+    table[manifest.CORNERS] = table[manifest.CORNERS].astype(float).clip(0, size)
+    inside = (table["x_min"] < table["x_max"]) & (table["y_min"] < table["y_max"])
+    return table[inside].sort_values(manifest.BOXES, ignore_index=True)

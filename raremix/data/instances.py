@@ -67,15 +67,12 @@ def ordinary(training: pd.DataFrame, votes: pd.DataFrame, trial: int, count: int
 
 
 def box_masks(boxes: pd.DataFrame, images: pd.Series, findings: Collection[str], size: int) -> NDArray[np.float32]:
-    """1 inside any reader's box of ``findings``, else 0: ``[n, size, size]`` in the order of ``images``.
-
-    What of a box is beyond the picture is left out.
-    """
+    """1 inside any reader's box of ``findings``, else 0: ``[n, size, size]`` in the order of ``images``."""
     masks = np.zeros((len(images), size, size), np.float32)
     rows = {image: index for index, image in enumerate(images)}
     own = boxes[boxes["finding"].isin(findings) & boxes["image_id"].isin(rows)]
-    first = np.floor(own[["x_min", "y_min"]].clip(0, size).to_numpy()).astype(int)
-    last = np.ceil(own[["x_max", "y_max"]].clip(0, size).to_numpy()).astype(int)
+    first = np.floor(own[["x_min", "y_min"]].to_numpy()).astype(int)
+    last = np.ceil(own[["x_max", "y_max"]].to_numpy()).astype(int)
     for image, (left, top), (right, bottom) in zip(own["image_id"], first, last, strict=True):
         masks[rows[image], top:bottom, left:right] = 1
     return masks

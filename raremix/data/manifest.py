@@ -10,7 +10,8 @@ from raremix.runtime.errors import UserError
 from raremix.runtime.files import replacing
 
 FIXED = ["image_id", "file", "patient_id", "visit", "official_part", "reader_trio"]
-BOXES = ["image_id", "finding", "reader", "x_min", "y_min", "x_max", "y_max"]
+CORNERS = ["x_min", "y_min", "x_max", "y_max"]
+BOXES = ["image_id", "finding", "reader", *CORNERS]
 SYNTHETIC = ["image_id", "file", "parents", "model_sha256", "prompt", "seed", "sampler", "steps", "guidance", "sha256"]
 
 
@@ -55,13 +56,14 @@ def read_votes(path: Path, manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_boxes(path: Path) -> pd.DataFrame:
-    """``data/boxes.csv``: image_id, finding, reader ('' where none is known), x_min, y_min, x_max, y_max in pixels.
+    """``data/boxes.csv``: image_id, finding, reader ('' where none is known), x_min, y_min, x_max, y_max in pixels
+    of the picture, in which they lie.
 
     Raises:
         UserError: names the file, row and column of what is missing or no number.
     """
     frame = read_table(path, BOXES, "run `dvc repro ingest`")
-    return frame.assign(**{corner: finite(frame[corner], path).astype(float) for corner in BOXES[3:]})
+    return frame.assign(**{corner: finite(frame[corner], path).astype(float) for corner in CORNERS})
 
 
 def findings(manifest: pd.DataFrame) -> list[str]:

@@ -138,7 +138,11 @@ def _prior_only(draw: Draw) -> pd.DataFrame:
     weighs there.
     """
     filling = _filling(draw)
-    return _mixed(draw, {finding: negatives_of(draw.pool[finding], rows) for finding, rows in filling.items()})
+    pairs = {
+        finding: negatives_of(draw.pool[finding], rows).assign(weight=rows["weight"].to_numpy())
+        for finding, rows in filling.items()
+    }
+    return _mixed(draw, pairs)
 
 
 def _mixed(draw: Draw, chosen: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -151,15 +155,15 @@ def _mixed(draw: Draw, chosen: dict[str, pd.DataFrame]) -> pd.DataFrame:
     real, parts = _vanilla(draw), []
     for finding, rows in chosen.items():
         carriers = real[finding] == 1
-        raised, lowered = _weights(int(carriers.sum()), len(rows), draw.real_share)
+        raised, lowered = _weights(int(carriers.sum()), rows["weight"].sum(), draw.real_share)
         real.loc[carriers, "weight"] = real.loc[carriers, "weight"].clip(lower=raised)
         unknown = [other for other in draw.findings if other not in (finding, *draw.denied)]
-        parts.append(_synthetic(rows).assign(weight=lowered, **dict.fromkeys(unknown, np.nan)))
+        parts.append(rows.assign(source="synthetic", weight=lowered * rows["weight"], **dict.fromkeys(unknown, np.nan)))
     return pd.concat([real, *parts])
 
 
-def _weights(real: int, synthetic: int, least: float) -> tuple[float, float]:
-    """A real and a synthetic image's weight, so that the ``real`` ones hold the share ``least``, or more, of all.
+def _weights(real: int, synthetic: float, least: float) -> tuple[float, float]:
+    """Factors of a real and a synthetic image's weight, so that the ``real`` ones hold the share ``least`` or more.
 
     Ten real images among five hundred synthetic ones are hardly ever drawn, and they alone are beyond doubt.
     """
@@ -187,7 +191,7 @@ def _dreambooth_balanced(draw: Draw) -> pd.DataFrame:
     prevalence = real["weight"].to_numpy() @ _marks(real, draw) / real["weight"].sum()
     chosen = {finding: positives(draw.pool[finding]) for finding in draw.findings}
     for finding, rows in chosen.items():
-        _enough(rows, 1, finding, draw)
+        _some(rows, finding, draw)
     try:
         shares, rest = stream_weights([_marks(rows, draw) for rows in chosen.values()], prevalence)
     except ValueError as error:
@@ -251,20 +255,25 @@ def _synthetic(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _filling(draw: Draw, ratio: float = np.inf) -> dict[str, pd.DataFrame]:
-    """By finding: the first of its synthetic positives, as many as it lacks or ``ratio`` allows."""
+    """By finding: the first of its synthetic positives, as many as it lacks or ``ratio`` allows, and their ``weight``.
+
+    Where fewer are left, each stands for more than one.
+    """
     filling = {}
     for finding, even in needed(draw.real[draw.findings]).items():
         rows, lacking = positives(draw.pool[finding]), int(min(even, ratio * draw.real[finding].sum()))
-        _enough(rows, lacking, finding, draw)
-        filling[finding] = rows.head(lacking)
+        if lacking:
+            _some(rows, finding, draw)
+        rows = rows.head(lacking)
+        filling[finding] = rows.assign(weight=lacking / max(len(rows), 1))
     return filling
 
 
-def _enough(rows: pd.DataFrame, least: int, finding: str, draw: Draw) -> None:
-    if len(rows) < least:
+def _some(rows: pd.DataFrame, finding: str, draw: Draw) -> None:
+    if rows.empty:
         raise UserError(
-            f"data/synthetic/{finding}-{draw.shots}-{draw.trial}: {len(rows)} synthetic images of '{finding}', "
-            f"{least} needed; run `dvc repro synthesize`, and if too many are copies, raise synthesize.spare"
+            f"data/synthetic/{finding}-{draw.shots}-{draw.trial}: no image of '{finding}' is left, all count as copies; "
+            "metrics/screen/memorisation.csv tells how near they are, screen.false_alarms how near is a copy"
         )
 
 

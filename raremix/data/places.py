@@ -37,7 +37,7 @@ def places(
         UserError: no reader has marked the finding there.
     """
     carriers = training.loc[training[finding] == 1, "image_id"]
-    own = boxes[(boxes["finding"] == finding) & boxes["image_id"].isin(carriers) & _seen(boxes, size)]
+    own = boxes[(boxes["finding"] == finding) & boxes["image_id"].isin(carriers)]
     if own.empty:
         raise UserError(
             f"data/boxes.csv: no reader marked '{finding}' in a radiograph that trial {trial} trains on; say null in "
@@ -51,12 +51,6 @@ def places(
         for k, drawn in enumerate(chosen)
     ]
     return Places(np.concatenate(moved), list(whose["image_id"]), list(whose["reader"]))
-
-
-def _seen(boxes: pd.DataFrame, size: int) -> "pd.Series[bool]":
-    """Which of the ``boxes`` have a part in the picture."""
-    inside = boxes[["x_min", "y_min", "x_max", "y_max"]].clip(0, size)
-    return (inside["x_min"] < inside["x_max"]) & (inside["y_min"] < inside["y_max"])
 
 
 def _moved(mask: NDArray[np.float32], views: Views, seed: tuple[object, ...]) -> NDArray[np.float32]:

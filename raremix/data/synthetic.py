@@ -3,13 +3,14 @@
 A checkpoint is the fine-tuned model of one finding at some shots in a trial.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from math import ceil
 from pathlib import Path
 
 import pandas as pd
 
-from raremix.data.cells import read_table
+from raremix.data.cells import finite, read_table
 from raremix.data.lineage import FILE, check_lineage, read_lineage
 from raremix.data.manifest import read_synthetic
 from raremix.runtime.errors import UserError
@@ -96,6 +97,35 @@ def without_copies(pool: Pool, file: Path) -> dict[str, pd.DataFrame]:
         raise UserError(f"{file}: '{strangers[0]}' is no synthetic image of these checkpoints; run `dvc repro screen`")
     pairs = {_pair(image) for image in copies}
     return {finding: rows[~rows["image_id"].map(_pair).isin(pairs)] for finding, rows in pool.items()}
+
+
+def read_gains(file: Path, pool: Pool) -> "pd.Series[float]":
+    """By image id: how much each positive of the ``pool`` gains by its finding, as the sift stage found.
+
+    Raises:
+        UserError: ``file`` is missing or no such table, or it is of other images.
+    """
+    remedy = "run `dvc repro sift`"
+    table = read_table(file, ["image_id", "gain"], remedy)
+    drawn = {image for rows in pool.values() for image in positives(rows)["image_id"]}
+    if other := sorted(drawn ^ set(table["image_id"])):
+        raise UserError(f"{file}: '{other[0]}' is only there or only among the synthetic images; {remedy}")
+    return pd.Series(finite(table["gain"], file).to_numpy(float), table["image_id"])
+
+
+def clearest(pool: Pool, gains: "pd.Series[float]", share: float) -> dict[str, pd.DataFrame]:
+    """Of each finding in the ``pool`` the ``share`` of pairs that gain most; of equal ones the first."""
+    kept = {}
+    for finding, rows in pool.items():
+        best = gains[positives(rows)["image_id"]].sort_values(ascending=False, kind="stable")
+        pairs = {_pair(image) for image in best.index[: ceil(share * len(best))]}
+        kept[finding] = rows[rows["image_id"].map(_pair).isin(pairs)]
+    return kept
+
+
+def digests(tables: Iterable[pd.DataFrame]) -> dict[str, str]:
+    """The checksums that ``tables`` hold: ``file`` and ``sha256``."""
+    return {file: digest for rows in tables for file, digest in zip(rows["file"], rows["sha256"], strict=True)}
 
 
 def _pair(image: str) -> str:
