@@ -172,7 +172,7 @@ def test_where_fewer_images_are_left_each_stands_for_more(real_share):
 
 @pytest.mark.parametrize("arm", ["dreambooth_mix", "dreambooth_balanced", "prior_only"])
 def test_a_finding_without_an_image_left_is_named(arm):
-    with pytest.raises(UserError, match=r"-5-0: no image of '\w+' is left, all count as copies; .*memorisation\.csv"):
+    with pytest.raises(UserError, match=r"-5-0: no image of '\w+' is left, all are copies; .*memorisation\.csv"):
         build(arm, draw(pairs=0))
 
 

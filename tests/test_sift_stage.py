@@ -69,7 +69,9 @@ def profile(tmp_path_factory):
     root, rng = tmp_path_factory.mktemp("sift"), np.random.default_rng(0)
     names = [f"i{index:03d}" for index in range(len(REAL))]
     files = save(root / "images", {name: picture(rng, *marks) for name, marks in zip(names, REAL, strict=True)})
-    rows = pd.DataFrame({"image_id": names, "file": files}).assign(patient_id=names, visit=0, official_part="", reader_trio="")
+    rows = pd.DataFrame({"image_id": names, "file": files}).assign(
+        patient_id=names, visit=0, official_part="", reader_trio=""
+    )
     rows[TASK] = REAL
     write_csv(rows[[*FIXED, *TASK]], root / "manifest.csv")
     write_checksums({file: sha256(Path(file)) for file in files}, root / "images.sha256")

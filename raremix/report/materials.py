@@ -9,8 +9,8 @@ from raremix.report.tables import figure, groups, plain, spoken, tabulate, value
 
 HIDDEN = "Radiographs are left out: they are, or were made from, those of real patients (report.show_patients)."
 ROWS = (
-    "Above: the real images a model was fine-tuned on, repeated where they are few. In the middle: synthetic ones with "
-    "the finding. Below: their pairs, without it."
+    "Above: the real images a model was fine-tuned on, repeated where they are few. In the middle: the first synthetic "
+    "ones with the finding, whether sifted out afterwards or not. Below: their pairs, without it."
 )
 LEFT = (
     "The target: synthetic images carry other findings as often as the real images of their finding do. Asked for is a "
@@ -80,7 +80,11 @@ def mix(inputs: Inputs) -> Section:
         "prevalence": figure("prevalence"),
     }
     figures = tabulate(f"Balance of the mixes, {inputs.shots} shots, mean over trials", means, columns)
-    note = "Positives of each finding in the arms' training sets as they are drawn, repeats counted."
+    note = (
+        "Positives of each finding in the arms' training sets as they are drawn, repeats counted. Of a finding's "
+        "synthetic images those train that gain most by it in the eyes of a classifier that has learned from them all "
+        "(sift.kept); in dreambooth_mix they weigh for the others, too."
+    )
     folds = [Fold("The figures as a table", [figures]), *_left(inputs)]
     return Section("The mixes", [Text(note), Side(plots), *folds])
 
