@@ -119,13 +119,13 @@ def leaves(params, *above):
 
 def test_no_other_profile_has_seen_the_patients_of_the_phantom_that_is_kept():
     """Each renders those of its seed, for its diagnosis those of the next three, and for docs those of ``BEYOND``."""
-    kept = ROOT / "profiles/phantom-fourth/params.yaml"
+    kept = ROOT / "profiles/phantom-fifth/params.yaml"
     seeds = [
         yaml.safe_load(file.read_text())["phantom"]["seed"]
         for file in (ROOT / "params.yaml", *ROOT.glob("profiles/*/params.yaml"))
         if file != kept
     ]
-    assert len(seeds) == 9
+    assert len(seeds) == 10
     own = yaml.safe_load(kept.read_text())["phantom"]["seed"]
     seen = {seed + after for seed in seeds for after in (*range(4), *BEYOND)}
     assert not set(range(own, own + 4)) & seen
@@ -139,6 +139,7 @@ def test_no_other_profile_has_seen_the_patients_of_the_phantom_that_is_kept():
         ("phantom-second", {"phantom.seed"}),
         ("phantom-third", {"phantom.seed", "study.trials"}),
         ("phantom-fourth", {"phantom.seed", "study.trials"}),
+        ("phantom-fifth", {"phantom.seed", "study.trials"}),
         ("phantom-full", {"study.arms", "study.shots", "study.trials"}),
         ("phantom-arms", {"study.arms"}),
         ("phantom-shots", {"study.arms", "study.shots", "compare.shots", "truth.classifier"}),

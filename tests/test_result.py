@@ -10,7 +10,7 @@ import pytest
 from finished import write
 from rich.console import Console
 
-from raremix.evaluation.result import check_blocks, print_result, results
+from raremix.evaluation.result import OTHERS, check_blocks, print_result, results
 from raremix.runtime.errors import UserError
 from stages.result import main
 
@@ -238,7 +238,7 @@ def test_a_page_that_is_half_written_stays_as_it_was(profile, monkeypatch, capsy
     assert sorted(path.name for path in profile.iterdir()) == ["README.md", "metrics"]
 
 
-@pytest.mark.parametrize("name", ["phantom-full", "phantom-second", "phantom-third", "phantom-fourth", "phantom-arms"])
+@pytest.mark.parametrize("name", OTHERS)
 def test_a_profile_s_results_stand_in_the_roots_pages_once_it_has_run(profile, name):
     page = profile / "study.md"
     page.write_text(f"<!-- {name} -->\nformer\n<!-- /{name} -->\n")

@@ -170,9 +170,17 @@ def test_a_killed_fine_tuning_and_synthesis_go_on_to_the_same_bytes(study, monke
 
 
 def test_a_classifier_parameter_runs_classifiers_and_what_follows_only(study):
+    """In so small a profile the one that sifts sees nothing in any image, whatever its parameters: mixes stay."""
     said = dvc("exp run -S classify.training.lr=0.0007", study)
     after = {"validate", "compare", "truth", "explain", "sensitivity", "report"}
-    assert {stage.split("@")[0] for stage in ran(said)} == {"classify", *after}
+    assert {stage.split("@")[0] for stage in ran(said)} == {"sift", "classify", *after}
+
+
+def test_what_is_kept_of_the_synthetic_images_is_said_without_training_anew_what_sifts(study):
+    said = dvc("exp run -S sift.kept=1", study)
+    named = {stage for stage in ran(said) if stage.startswith("classify")} | {"mix", "fidelity"}
+    assert named == {"mix", "fidelity", "classify@dreambooth_mix-3-0"}
+    assert "sift" not in ran(said)
 
 
 def test_metrics_can_be_read(study):

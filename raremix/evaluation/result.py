@@ -27,7 +27,7 @@ SHOWN = {
     ("macro", "auroc"): "AUROC, all",
 }
 # Profiles that answer the root's question, too.
-OTHERS = ("phantom-full", "phantom-second", "phantom-third", "phantom-fourth", "phantom-arms")
+OTHERS = ("phantom-full", "phantom-second", "phantom-third", "phantom-fourth", "phantom-fifth", "phantom-arms")
 
 
 def print_result(metrics: Path, console: Console) -> None:
