@@ -3,7 +3,7 @@
 Targets after it, as ``compare``, are those of ``dvc repro``. A stage, or member of a matrix, begins once those it waits
 for are done and a place is free: a GPU that this process may use or, where there is none, a core, as a network is
 trained and run on a single one there (``raremix.runtime.device.one_core``) but in ``ALL_CORES``. Of those that may
-begin, first is what the ``LONGEST`` stage waits for, then what most others wait for. Where ``launch`` in params.yaml is
+begin, first is what most of the ``LONG`` stages wait for, then what most others wait for. Where ``launch`` in params.yaml is
 anything but ``python -m``, a stage may be of several processes that share all GPUs, and stages run one after the other.
 """
 
@@ -28,7 +28,7 @@ DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 PIPELINE, PARAMS = "dvc.yaml", Path("params.yaml")
 # Where there is no GPU it runs alone: threads of its would wait for the one whose core another stage has.
 ALL_CORES = "base"
-LONGEST = "sensitivity"
+LONG = frozenset({"sensitivity", "audit"})  # begun last, they would have a core to themselves for minutes
 INTERRUPTED, STOPPED = 130, "stages.repro: stopped; run it again to go on"
 Graph = dict[str, set[str]]  # stage -> those it waits for
 Running = dict[str, tuple["subprocess.Popen[bytes]", Mapping[str, str]]]  # stage -> its run and its place
@@ -95,7 +95,7 @@ def _side_by_side(graph: Graph, there: Sequence[Mapping[str, str]]) -> int:
     running: Running = {}
     while running or (sorter.is_active() and not code):
         waiting += sorter.get_ready()
-        waiting.sort(key=lambda stage: (LONGEST in after[stage], len(after[stage])), reverse=True)
+        waiting.sort(key=lambda stage: (len(after[stage] & LONG), len(after[stage])), reverse=True)
         try:
             while free and waiting and not code and (free[0] or _may_begin(waiting[0], running)):
                 stage, place = waiting.pop(0), free.pop(0)

@@ -114,12 +114,12 @@ def test_a_stage_that_uses_all_cores_is_alone_where_there_is_no_gpu(slow, tmp_pa
     assert said(tmp_path)[1] == ("begin base" if gpu else "end a")
 
 
-def test_first_is_what_the_longest_waits_for_then_what_most_wait_for(slow, tmp_path):
+def test_first_is_what_long_ones_wait_for_then_what_most_wait_for(slow, tmp_path):
     slow()
-    graph = {"a": set(), "b": set(), "c": {"b"}, "d": set(), "sensitivity": {"d"}}
+    graph = {"a": set(), "b": set(), "c": {"b"}, "d": set(), "sensitivity": {"d"}, "audit": set()}
     assert repro._side_by_side(graph, [{}]) == 0
     assert [line for line in said(tmp_path) if line.startswith("begin")] == [
-        f"begin {stage}" for stage in ("d", "sensitivity", "b", "a", "c")
+        f"begin {stage}" for stage in ("d", "sensitivity", "audit", "b", "a", "c")
     ]
 
 
