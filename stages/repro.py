@@ -3,8 +3,9 @@
 Targets after it, as ``compare``, are those of ``dvc repro``. A stage, or member of a matrix, begins once those it waits
 for are done and a place is free: a GPU that this process may use or, where there is none, a core, as a network is
 trained and run on a single one there (``raremix.runtime.device.one_core``) but in ``ALL_CORES``. Of those that may
-begin, first is what most of the ``LONG`` stages wait for, then what most others wait for. Where ``launch`` in params.yaml is
-anything but ``python -m``, a stage may be of several processes that share all GPUs, and stages run one after the other.
+begin, first is what most of the ``LONG`` stages wait for, then what most others wait for. Where ``launch`` in
+params.yaml is anything but ``python -m``, a stage may be of several processes that share all GPUs, and stages run one
+after the other.
 """
 
 import json
