@@ -111,7 +111,7 @@ def test_a_stage_begins_as_soon_as_those_it_waits_for_are_done(slow, tmp_path):
 def test_a_stage_that_uses_all_cores_is_alone_where_there_is_no_gpu(slow, tmp_path, gpu):
     slow(a="begin base" if gpu else "begin a")
     assert repro._side_by_side({"a": set(), "base": set()}, TWO if gpu else [{}, {}]) == 0
-    assert said(tmp_path)[1] == ("begin base" if gpu else "end a")
+    assert sorted(said(tmp_path)[:2]) == (["begin a", "begin base"] if gpu else ["begin a", "end a"])
 
 
 def test_first_is_what_long_ones_wait_for_then_what_most_wait_for(slow, tmp_path):
@@ -119,7 +119,7 @@ def test_first_is_what_long_ones_wait_for_then_what_most_wait_for(slow, tmp_path
     graph = {"a": set(), "b": set(), "c": {"b"}, "d": set(), "sensitivity": {"d"}, "audit": set()}
     assert repro._side_by_side(graph, [{}]) == 0
     assert [line for line in said(tmp_path) if line.startswith("begin")] == [
-        f"begin {stage}" for stage in ("d", "sensitivity", "audit", "b", "a", "c")
+        f"begin {stage}" for stage in ("d", "audit", "sensitivity", "b", "a", "c")
     ]
 
 
