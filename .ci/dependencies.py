@@ -1,6 +1,6 @@
 """Write into dvc.yaml, for every stage, the source files its module transitively imports; copy it to the profiles.
 
-Templates that lie in an imported package are among them.
+Templates and tables that lie in an imported package are among them.
 
 They are spelled out, as DVC takes a quarter of a second to fill a variable into the thousands of names.
 """
@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 UP = "../../"  # from a profile to the repository's root
 PACKAGES = ("raremix", "stages")
-TEMPLATES = (".html", ".css", ".js", ".md")
+READ = (".html", ".css", ".js", ".md", ".csv")  # beside code, which fills or looks things up in them
 
 
 def main(root: Path) -> None:
@@ -57,7 +57,7 @@ def _collect(root: Path, module: str, found: set[str]) -> None:
         return
     found.add(name)
     if path.name == "__init__.py":
-        found.update(file.relative_to(root).as_posix() for file in path.parent.iterdir() if file.suffix in TEMPLATES)
+        found.update(file.relative_to(root).as_posix() for file in path.parent.iterdir() if file.suffix in READ)
     parent = module.rpartition(".")[0]
     for imported in [parent, *_imports(path)]:
         _collect(root, imported, found)

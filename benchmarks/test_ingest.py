@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from raremix.data.findings import DEVICES
-from raremix.data.ingest import convert
+from raremix.data.ingest import converted
 from raremix.data.phantom.dicom import write
 from raremix.data.records import Record
 from raremix.runtime.cores import cores
@@ -55,8 +55,8 @@ def test_ingest_against_a_loop_of_pydicom(times_as_fast, radiographs, tmp_path):
     records = [Record(name.removesuffix(".dicom"), name, "train", {}) for name in listed]
 
     def ours():
-        seen, bad = convert(records, root, listed, tmp_path / "images", SIZE, "header")
-        assert (len(seen), bad) == (IMAGES, [])
+        with converted(records, root, listed, tmp_path / "images", SIZE, "header") as (seen, bad):
+            assert (len(seen), bad) == (IMAGES, [])
 
     ratio = times_as_fast(ours, lambda: by_a_loop(root, listed, tmp_path / "loop"), ROUNDS)
     print(f"\ningest of {IMAGES} DICOM files of {HEIGHT} x {WIDTH}: {ratio:.2f} times as fast, {cores()} cores")

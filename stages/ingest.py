@@ -5,7 +5,6 @@ Out: data/images/<image_id>.png and their checksums, data/{manifest,votes,boxes,
 metrics/ingest/summary.json.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from raremix.data.labels import Rule
 from raremix.data.manifest import write_csv
 from raremix.data.records import read_inventory
 from raremix.runtime.errors import UserError
-from raremix.runtime.files import sha256
+from raremix.runtime.files import sha256, write_json
 from stages.cli import run
 from stages.sections import Data
 
@@ -51,18 +50,17 @@ def ingest(data: Data, ingest: Ingest, inventory: Path, images: Path, tables: Pa
         source = nih.read(root, listed, ingest.findings)
     else:
         source = vindr.read(root, listed)
-    seen, bad = room.convert(source.records, root, listed, images, ingest.size, ingest.window)
-    bad = sorted([*source.bad, *bad], key=lambda b: b.path)
-    quarantine = tables / "quarantine.csv"
-    write_csv(pd.DataFrame([(b.path, b.reason) for b in bad], columns=["path", "reason"]), quarantine)
-    room.check_bad(seen, bad, ingest.max_bad, quarantine)
-    written = room.tables(seen, source.findings, ingest.rule, images, ingest.size)
+    with room.converted(source.records, root, listed, images, ingest.size, ingest.window) as (seen, failed):
+        bad = sorted([*source.bad, *failed], key=lambda b: b.path)
+        quarantine = tables / "quarantine.csv"
+        write_csv(pd.DataFrame([(b.path, b.reason) for b in bad], columns=["path", "reason"]), quarantine)
+        room.check_bad(seen, bad, ingest.max_bad, quarantine)
+    written = room.tables(seen, source.findings, ingest.rule, images, ingest.size, real=data.layout != "phantom")
     for name, frame in written.items():
         write_csv(frame, tables / f"{name}.csv", float_format="%.2f")
     files = written["manifest"]["file"]
     write_checksums({file: sha256(Path(file)) for file in files}, tables / "images.sha256")
-    metrics.mkdir(parents=True, exist_ok=True)
-    (metrics / "summary.json").write_text(json.dumps(room.summary(written, bad, ingest.rule), indent=2) + "\n")
+    write_json(metrics / "summary.json", room.summary(written, bad, ingest.rule))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Train, validation and test, and each trial's few-shot images.
 
-In: data/manifest.csv, data/votes.csv.
-Out: data/splits/trial<k>.csv, corpus.csv (what base may learn from), plan.csv (the label sets of synthetic positives:
-their share, and how many images dreambooth_mix lacks, per shots, trial and finding); metrics/split/counts.csv,
-imbalance.csv (what the plan leaves).
+In: data/manifest.csv, data/votes.csv, the images.
+Out: data/duplicates.csv (nearly the same image in two parts; any stops the stage); data/splits/trial<k>.csv, corpus.csv
+(what base may learn from), plan.csv (the label sets of synthetic positives: their share, and how many images
+dreambooth_mix lacks, per shots, trial and finding); metrics/split/counts.csv, imbalance.csv (what the plan leaves).
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,10 @@ from pathlib import Path
 import pandas as pd
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, OpenUnitInterval
 
+from raremix.data import duplicates as audit
 from raremix.data import plan as planner
 from raremix.data import split as room
+from raremix.data.checksums import read_checksums
 from raremix.data.findings import known
 from raremix.data.manifest import findings, read_manifest, read_votes, write_csv
 from raremix.data.trial import training_rows
@@ -35,12 +37,24 @@ class Split:
     )
 
 
-def split(study: Study, split: Split, manifest: Path, votes: Path, out: Path, metrics: Path) -> None:
+def split(
+    study: Study,
+    split: Split,
+    manifest: Path,
+    votes: Path,
+    checksums: Path,
+    out: Path,
+    duplicates: Path,
+    metrics: Path,
+) -> None:
     """Divide patients into parts, draw every trial's few-shot images of the minority findings, plan what they lack."""
     frame = read_manifest(manifest)
     task = known(study.findings, findings(frame), "study.findings")
     parts = room.partition(frame, findings(frame), split.seed, split.validation, split.test)
     room.check_parts(frame, parts, task, split.min_validation)
+    pairs = audit.across(frame, parts, read_checksums(checksums))
+    write_csv(pairs, duplicates, "%.4f")
+    audit.refuse(pairs, duplicates)
     trials = {k: room.draw_trial(frame, parts, study.minority, max(study.shots), split.seed, k) for k in study.trials}
     corpus = room.corpus(frame, read_votes(votes, frame), parts, task)
     others = [finding for finding in findings(frame) if finding not in task]

@@ -2,13 +2,15 @@ import io
 import struct
 import zlib
 
-import gdcm
 import numpy as np
 import pytest
 from PIL import Image
 from pydicom import dcmread
-from pydicom.uid import DeflatedExplicitVRLittleEndian
-from vindr_tree import picture, write_dicom
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
+from vindr_tree import compressed, picture, write_dicom
 
 from raremix.data import dicom
 from raremix.data.dicom import decode
@@ -155,21 +157,6 @@ LOSSLESS = ("RLELossless", "JPEGLosslessProcess14", "JPEGLosslessProcess14_1", "
 LOSSY = ("JPEGLSNearLossless", "JPEG2000")
 
 
-def compressed(path, syntax):
-    """The file's bytes in another transfer syntax."""
-    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
-    reader.SetFileName(str(path))
-    assert reader.Read()
-    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    writer.SetFileName(str(path.with_suffix(".compressed")))
-    assert writer.Write()
-    return path.with_suffix(".compressed").read_bytes()
-
-
 @pytest.mark.parametrize("syntax", [*LOSSLESS, *LOSSY])
 def test_compression_does_not_change_the_picture(read, tmp_path, syntax):
     plain, known = read(picture(3, 64, 48), PatientID="p1", WindowCenter=2000, WindowWidth=4000)
@@ -184,6 +171,52 @@ def test_a_compression_that_no_library_reads_is_said(read, tmp_path):
     read(picture(3))
     with pytest.raises(RuntimeError, match="GDCM does not support 'JPEG Extended' for samples with 12-bit precision"):
         decode(compressed(tmp_path / "x.dicom", "JPEGExtendedProcess2_4"), "header")
+
+
+def test_a_lossy_jpeg_of_eight_bits_is_read(read, tmp_path):
+    pixels = picture(3, 64, 48) >> 4
+    plain, _ = read(pixels, bits=8)
+    header, stream = dcmread(tmp_path / "x.dicom"), io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(stream, "JPEG", quality=95)
+    header.BitsAllocated = 8
+    header.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    header.PixelData = encapsulate([stream.getvalue()])
+    header["PixelData"].VR = "OB"
+    header.save_as(tmp_path / "y.dicom")
+    grey, _ = decode((tmp_path / "y.dicom").read_bytes(), "header")
+    assert np.abs(grey - plain).max() < 6
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+def test_few_bits_stored_in_sixteen_are_read(read, bits):
+    ramp = np.linspace(0, 2**bits - 1, 48 * 40).reshape(48, 40).astype(np.uint16)
+    grey, _ = read(ramp, bits=bits, WindowCenter=2 ** (bits - 1), WindowWidth=2**bits)
+    assert np.abs(grey.ravel() - np.linspace(0, 255, 48 * 40)).max() < 2
+
+
+def table_of(name, entries, bits):
+    """A look-up table of ``entries`` from stored value 0 on, as the sequence ``name`` has it."""
+    item = Dataset()
+    item.LUTDescriptor = [len(entries), 0, bits]
+    item.LUTData = np.asarray(entries, "<u2").tobytes()
+    return {name: Sequence([item])}
+
+
+def test_a_voi_table_goes_before_the_window(read):
+    squared = np.arange(4096) ** 2 // 4095
+    grey, _ = read(picture(3), WindowCenter=1, WindowWidth=2, **table_of("VOILUTSequence", squared, 12))
+    expected = squared[picture(3)]
+    low, high = expected.min(), expected.max()
+    assert np.abs(grey - 255 * (expected - low) / (high - low)).max() < 0.1
+
+
+def test_a_modality_table_comes_before_the_window(read):
+    halved = np.arange(4096) // 2
+    table = table_of("ModalityLUTSequence", halved, 16) | {"WindowCenter": 1024, "WindowWidth": 2048}
+    table["ModalityLUTSequence"][0].ModalityLUTType = "US"
+    plain, _ = read(picture(3), WindowCenter=2048, WindowWidth=4096)
+    grey, _ = read(picture(3), **table)
+    assert np.abs(grey - plain).max() < 1
 
 
 def test_signed_pixels_keep_their_sign(read):

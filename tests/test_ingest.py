@@ -89,18 +89,14 @@ def test_of_a_box_across_the_edge_its_part_in_the_picture_is_left(tree):
     assert list(boxes.index) == ["R10", "R8"]
 
 
-def test_rad_id_may_be_spelled_otherwise(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert run(write_tree(tmp_path / "raw", "rad_ID"))["reader_trio"]["a"] == "R10|R8|R9"
-
-
 def test_bytes_do_not_depend_on_workers(tree, tmp_path):
     inventory = read_inventory(tree / "inventory.csv")
     source = vindr.read(tree, inventory)
     runs = []
     for workers in (1, 2):
         folder = tmp_path / str(workers)
-        seen, bad = room.convert(source.records, tree, inventory, folder, 24, "header", workers)
+        with room.converted(source.records, tree, inventory, folder, 24, "header", workers) as (seen, bad):
+            pass
         runs.append(([s.facts for s in seen], bad, [(p.name, p.read_bytes()) for p in sorted(folder.iterdir())]))
     assert runs[0] == runs[1]
     assert len(runs[0][2]) == 6
@@ -202,11 +198,11 @@ def test_a_second_run_leaves_no_image_of_the_first(tree):
     assert not list(tree.parent.glob(".images*"))
 
 
-@pytest.mark.parametrize("name", ["image_labels_train.csv", "annotations_train.csv"])
-def test_a_row_of_an_unknown_image_is_named(tree, name):
+def test_a_box_on_an_image_without_labels_is_named(tree):
+    name = "annotations_train.csv"
     edit(tree, name, lambda t: pd.concat([t, t.tail(1).assign(image_id="nobody")]))
     rows = len(pd.read_csv(tree / "annotations" / name))
-    with pytest.raises(UserError, match=rf"{name}, row {rows + 1}: unknown image 'nobody'"):
+    with pytest.raises(UserError, match=rf"{name}, row {rows + 1}: image 'nobody' has no labels; get the file again"):
         run(tree)
 
 
@@ -239,12 +235,6 @@ def test_a_box_that_is_none_is_named(tree, corner):
     edit(tree, "annotations_train.csv", lambda t: t.assign(x_max=["30", corner, *t["x_max"][2:]]))
     with pytest.raises(UserError, match=r"annotations_train.csv, row 3: a box's corner is no number"):
         run(tree)
-
-
-def test_rarer_physionet_findings_are_other_lesions(tree):
-    edit(tree, "image_labels_train.csv", lambda t: t.assign(**{"Rib fracture": [1] * 3 + [0] * (len(t) - 3)}))
-    frame = run(tree)
-    assert frame["other_lesion"].tolist() == [1, 0, 0, 0, 0, 0]
 
 
 def test_labels_changed_since_acquire_are_refused(tree):
@@ -287,3 +277,36 @@ def test_manifest_errors_name_file_and_row(tree):
         file.write_text(good.replace(wrong, right, 1) if wrong != "a," else good.replace("\na,", "\nb,", 1))
         with pytest.raises(UserError, match=message):
             read_manifest(file)
+
+
+SECRETS = {
+    "PatientID": "SECRET-MRN",
+    "PatientName": "SECRET^NAME",
+    "PatientBirthDate": "19010203",
+    "AccessionNumber": "SECRET-ACC",
+    "InstitutionName": "SECRET HOSPITAL",
+    "ReferringPhysicianName": "SECRET^DOCTOR",
+    "StudyDate": "19020304",
+    "StudyDescription": "SECRET STUDY",
+    "ImageComments": "SECRET words beside a pacemaker",
+    "OtherPatientIDs": "SECRET-OTHER",
+}
+
+
+def test_nothing_of_a_real_patient_s_header_reaches_an_output(tree):
+    for name in "ab":
+        write_dicom(tree / "train" / f"{name}.dicom", picture(ord(name)), **SECRETS)
+    write_inventory(tree)
+    frame = run(tree, layout="vindr")
+    assert frame["patient_id"].tolist() == ["patient#0", "patient#0", "patient#1", "patient#2", "patient#3", "f"]
+    written = [path for path in tree.parent.rglob("*") if path.is_file() and tree not in path.parents]
+    assert len(written) > 10
+    for path in written:
+        content = path.read_bytes()
+        assert not any(word in content for word in (b"SECRET", b"19010203", b"19020304")), path
+
+
+def test_visits_of_numbered_patients_are_those_of_their_dates(tree):
+    named, numbered = run(tree), run(tree, layout="vindr")
+    assert named["visit"].tolist() == numbered["visit"].tolist() == [1, 0, 0, 0, 0, 0]
+    assert named.drop(columns="patient_id").equals(numbered.drop(columns="patient_id"))

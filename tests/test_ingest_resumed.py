@@ -3,6 +3,7 @@ import pytest
 from vindr_tree import picture, run, write_dicom, write_inventory, write_tree
 
 from raremix.data import ingest as room
+from raremix.runtime.errors import UserError
 
 
 @pytest.fixture
@@ -65,6 +66,24 @@ def test_a_killed_ingest_goes_on_where_it_was_and_ends_with_the_same_bytes(tree,
         run(tree)
     assert counted.calls == 2
     assert outcome(tree) == whole
+    assert not list(tree.parent.glob(".images*"))
+
+
+def test_what_was_converted_before_too_many_failed_is_not_done_again(tree, monkeypatch):
+    whole = (tree / "train" / "a.dicom").read_bytes()
+    (tree / "train" / "a.dicom").write_bytes(b"not DICOM")
+    write_inventory(tree)
+    with pytest.raises(UserError, match=r"^1 of 6 images can't be used"):
+        run(tree)
+    assert not (tree.parent / "images").exists()
+    (tree / "train" / "a.dicom").write_bytes(whole)
+    write_inventory(tree)
+    monkeypatch.setattr(room, "cores", lambda: 1)
+    with monkeypatch.context() as again:
+        killed_after(6, again)
+        again.setattr(room.dicom, "decode", counted := Counted(room.dicom.decode))
+        assert len(run(tree)) == 6
+    assert counted.calls == 1
     assert not list(tree.parent.glob(".images*"))
 
 

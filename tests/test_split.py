@@ -4,10 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raremix.data import images
+from raremix.data.checksums import write_checksums
 from raremix.data.manifest import FIXED, write_csv
 from raremix.data.split import corpus, count, draw_trial, partition
 from raremix.data.trial import read_trial, trains
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import sha256
+from raremix.runtime.seeds import seed_for
 from stages.sections import Study
 from stages.split import Split, split
 
@@ -150,15 +154,29 @@ def test_counts_add_up():
     assert counts.set_index(["part", "finding"]).loc[("train", "nodule"), "images"] == 3
 
 
+def drawn(manifest, folder, twins):
+    """``manifest`` with a picture of noise for each image, the same for the two ``twins``; their checksums."""
+    folder.mkdir(exist_ok=True)
+    checksums = {}
+    for image_id in manifest["image_id"]:
+        number = seed_for(twins[0] if image_id in twins else image_id)
+        file = folder / f"{image_id}.png"
+        images.save(np.random.default_rng(number).integers(0, 256, (16, 16), np.uint8), file)
+        checksums[str(file)] = sha256(file)
+    return manifest.assign(file=list(checksums)), checksums
+
+
 @pytest.fixture
 def stage(tmp_path):
-    def _stage(manifest=None, study=None, **changes):
-        manifest = make() if manifest is None else manifest
+    def _stage(manifest=None, study=None, twins=(), **changes):
+        manifest, checksums = drawn(make() if manifest is None else manifest, tmp_path / "images", twins)
+        write_checksums(checksums, tmp_path / "images.sha256")
         write_csv(manifest, tmp_path / "manifest.csv")
         write_csv(manifest.drop(columns=FIXED[1:]), tmp_path / "votes.csv")
         usual = {"findings": TASK, "minority": TASK[2:], "arms": ["vanilla"], "shots": [2, 4], "trials": [0, 1]}
         section = Split(**({"seed": 0, "validation": 0.25, "test": 0.2, "min_validation": 3, "company": 1.0} | changes))
-        paths = (tmp_path / name for name in ("manifest.csv", "votes.csv", "splits", "metrics"))
+        names = ("manifest.csv", "votes.csv", "images.sha256", "splits", "duplicates.csv", "metrics")
+        paths = (tmp_path / name for name in names)
         split(Study(**usual | (study or {})), section, *paths)
         return tmp_path / "splits"
 
@@ -180,6 +198,14 @@ def test_stage_writes_trials_corpus_and_what_is_planned(stage):
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     stage()
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_stage_stops_at_an_image_that_is_in_two_parts(stage):
+    parts = read_trial(stage() / "trial0.csv").groupby("part")["image_id"].first()
+    with pytest.raises(UserError, match=rf"'{parts['test']}' of test and '{parts['train']}' of train are nearly the"):
+        stage(twins=(parts["test"], parts["train"]))
+    listed = stage().parent / "duplicates.csv"
+    assert listed.read_text() == "part,image_id,other_part,other_image_id,distance\n"
 
 
 def test_stage_tells_what_the_plan_leaves(stage):

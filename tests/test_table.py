@@ -73,6 +73,15 @@ def test_tables_may_be_parquet(table, kind):
     assert (table.parent / "out" / "boxes.csv").read_bytes() == boxes
 
 
+def test_paths_may_be_spelled_as_windows_does(table):
+    expected = run(table)
+    frame = pd.read_csv(table / "manifest.csv")
+    frame["path"] = [".\\" + path.replace("/", "\\") for path in frame["path"]]
+    frame.to_csv(table / "manifest.csv", index=False)
+    write_inventory(table)
+    pd.testing.assert_frame_equal(run(table), expected)
+
+
 def test_what_a_parquet_lacks_is_empty(table):
     as_parquet(table)
     frame = pd.read_parquet(table / "manifest.parquet")

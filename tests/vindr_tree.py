@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import gdcm
 import numpy as np
 import pandas as pd
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -39,6 +40,21 @@ def write_dicom(path: Path, pixels: np.ndarray, bits: int = 12, kind: str = "MON
 def picture(index: int, height: int = 48, width: int = 40) -> np.ndarray:
     """A 12-bit gradient that differs for each index."""
     return (np.linspace(0, 4000, height * width).reshape(height, width) + 3 * index).astype(np.uint16)
+
+
+def compressed(path: Path, syntax: str) -> bytes:
+    """The file's bytes in another transfer syntax, by gdcm's name for it."""
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(path.with_suffix(".compressed")))
+    assert writer.Write()
+    return path.with_suffix(".compressed").read_bytes()
 
 
 def write_inventory(root: Path, file: Path | None = None) -> Path:

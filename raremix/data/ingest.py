@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raremix.data import dicom, images, labels, manifest, pixels
+from raremix.data import codestream, dicom, images, labels, manifest, pixels
 from raremix.data.inventory import DICOM
 from raremix.data.pixels import Fit, UnreadableError, decode_picture, fit
 from raremix.data.records import Bad, Record
@@ -48,11 +48,17 @@ class Seen:
     """A record whose image was converted."""
 
     record: Record
-    facts: dict[str, str]
+    header: dict[str, str]  # facts of the image's own header
     fit: Fit
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """The header's and, overruling them, the record's."""
+        return self.header | self.record.facts
 
-def convert(
+
+@contextmanager
+def converted(
     records: Sequence[Record],
     root: Path,
     inventory: dict[str, str],
@@ -60,12 +66,12 @@ def convert(
     size: int,
     window: dicom.Window,
     workers: int | None = None,
-) -> tuple[list[Seen], list[Bad]]:
+) -> Iterator[tuple[list[Seen], list[Bad]]]:
     """Write each record's image as ``folder/<image_id>.png``, over all cores; one that fails is set aside.
 
-    ``folder`` is replaced as a whole at the end. What an interrupted run had converted is kept beside it, and not done
-    again if source, size, window and code are the same. Bytes and order depend neither on ``workers`` nor on
-    interruptions.
+    ``folder`` is replaced as a whole when the block ends well. What an interrupted run had converted, or one whose
+    block raised, is kept beside it, and not done again if source, size, window and code are the same. Bytes and order
+    depend neither on ``workers`` nor on interruptions.
 
     Raises:
         UserError: an image that is there can't be read, or a worker died over one; names it and says what to do.
@@ -85,9 +91,9 @@ def convert(
             for r in records
         ]
         _only({job.target for job in jobs}, new)
-        results = list(_all(jobs, workers or cores()))
-    seen = [Seen(r, x[0] | r.facts, x[1]) for r, x in zip(records, results, strict=True) if not isinstance(x, str)]
-    return seen, [Bad(r.path, x) for r, x in zip(records, results, strict=True) if isinstance(x, str)]
+        found = list(zip(records, _all(jobs, workers or cores()), strict=True))
+        seen = [Seen(r, x[0], x[1]) for r, x in found if not isinstance(x, str)]
+        yield seen, [Bad(r.path, x) for r, x in found if isinstance(x, str)]
 
 
 def check_bad(seen: Sequence[Seen], bad: Sequence[Bad], most: float, file: Path) -> None:
@@ -107,9 +113,12 @@ def check_bad(seen: Sequence[Seen], bad: Sequence[Bad], most: float, file: Path)
 
 
 def tables(
-    seen: Sequence[Seen], findings: list[str], rule: labels.Rule, folder: Path, size: int
+    seen: Sequence[Seen], findings: list[str], rule: labels.Rule, folder: Path, size: int, real: bool
 ) -> dict[str, pd.DataFrame]:
-    """``manifest``, ``votes``, ``boxes`` and ``metadata`` of the images in ``folder``, of ``size``, by image id."""
+    """``manifest``, ``votes``, ``boxes`` and ``metadata`` of the images in ``folder``, of ``size``, by image id.
+
+    If patients are ``real``, the patient id of a header is in none of them: there he is a number.
+    """
     seen = sorted(seen, key=lambda s: s.record.image_id)
     ids = pd.DataFrame({"image_id": [s.record.image_id for s in seen]})
     votes = pd.DataFrame([s.record.votes for s in seen], columns=findings)
@@ -117,7 +126,7 @@ def tables(
     decided = pd.DataFrame(labels.decide(votes.to_numpy(), readers, rule), columns=findings)
     known = pd.DataFrame([{name: s.facts.get(name, "") for name in METADATA} for s in seen])
     return {
-        "manifest": pd.concat([_identities(seen, folder), decided], axis=1),
+        "manifest": pd.concat([_identities(seen, folder, real), decided], axis=1),
         "votes": pd.concat([ids, votes], axis=1),
         "boxes": _boxes(seen, size),
         "metadata": pd.concat([ids, known], axis=1),
@@ -196,6 +205,7 @@ def _converted(job: Job) -> tuple[dict[str, str], Fit] | str:
         if hashlib.sha256(content).hexdigest() != job.sha256:
             raise UnreadableError("its sha256 is not inventory.csv's; get it again, or run `dvc repro -f acquire`")
         if job.source.suffix.lower() in DICOM:
+            codestream.check(content)
             grey, facts = dicom.decode(content, job.window)
         else:
             grey, facts = decode_picture(content), {}
@@ -261,14 +271,25 @@ def _replaced(folder: Path) -> Iterator[tuple[Path, Path]]:
     new.rename(folder)
 
 
-def _identities(seen: Sequence[Seen], folder: Path) -> pd.DataFrame:
+def _identities(seen: Sequence[Seen], folder: Path, real: bool) -> pd.DataFrame:
     """The manifest's fixed columns. Who has no patient id is a patient of his own."""
     patients = [s.facts.get("patient_id") or s.record.image_id for s in seen]
+    visits = _visits(seen, patients)
     rows = [
         (r.image_id, (folder / f"{r.image_id}.png").as_posix(), patient, visit, r.part, "|".join(r.readers))
-        for r, patient, visit in zip((s.record for s in seen), patients, _visits(seen, patients), strict=True)
+        for r, patient, visit in zip((s.record for s in seen), _shown(seen, patients, real), visits, strict=True)
     ]
     return pd.DataFrame(rows, columns=manifest.FIXED)
+
+
+def _shown(seen: Sequence[Seen], patients: list[str], real: bool) -> list[str]:
+    """``patients`` as the manifest has them: of ``real`` ones whom a header names, a number."""
+    named = [real and "patient_id" not in s.record.facts and bool(s.header.get("patient_id")) for s in seen]
+    numbers: dict[str, str] = {}
+    return [
+        numbers.setdefault(patient, f"patient#{len(numbers)}") if hidden else patient
+        for patient, hidden in zip(patients, named, strict=True)
+    ]
 
 
 def _visits(seen: Sequence[Seen], patients: list[str]) -> list[int]:

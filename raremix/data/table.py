@@ -33,6 +33,7 @@ def read(
     listing, boxing = (_name(stem, root, inventory) for stem in (TABLE, BOXES))
     table, file = read_labels(root, listing, inventory), root / listing
     _check_columns(table, columns, file)
+    table[columns["file"]] = [path if path in inventory else _posix(path) for path in table[columns["file"]]]
     _check_ids(table[columns["image_id"]], file)
     drawn = _drawn(root, boxing, inventory)
     votes = _votes(table, findings, set(drawn["finding"]), file)
@@ -43,6 +44,11 @@ def read(
     ]
     absent = [Bad(r.path, f"listed in {listing}, but missing") for r in records if r.path not in inventory]
     return Source(list(findings), [r for r in records if r.path in inventory], absent)
+
+
+def _posix(path: str) -> str:
+    """``path`` as the inventory spells it: Windows' separators and ``./`` mean the same file."""
+    return PurePosixPath(path.replace("\\", "/")).as_posix()
 
 
 def _name(stem: str, root: Path, inventory: Mapping[str, str]) -> str:
@@ -68,7 +74,7 @@ def _check_columns(table: pd.DataFrame, columns: Mapping[str, str], file: Path) 
     for row, path in enumerate(table[columns["file"]]):
         if not path.lower().endswith(DICOM + PICTURES):
             raise UserError(f"{file}, row {row + 2}: '{path}' is no image file ({', '.join(DICOM + PICTURES)})")
-        if path.startswith("/") or ".." in PurePosixPath(path).parts:
+        if _posix(path).startswith("/") or ".." in PurePosixPath(_posix(path)).parts:
             raise UserError(f"{file}, row {row + 2}: '{path}' leads out of data.root; give its path from there")
     if "visit" in columns:
         whole(table[columns["visit"]], file)

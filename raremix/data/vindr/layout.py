@@ -11,25 +11,20 @@ import numpy as np
 import pandas as pd
 
 from raremix.data.cells import zero_or_one
-from raremix.data.findings import FINDINGS, slug
+from raremix.data.findings import FINDINGS
 from raremix.data.records import Bad, Box, Record, Source, check_id, read_labels
+from raremix.data.vindr.names import finding, with_columns
 from raremix.runtime.errors import UserError
 
-# PhysioNet lists 22 local findings; Kaggle's release counts these eight as "Other lesion", and so do we.
-OTHER_LESIONS = (
-    "clavicle_fracture", "edema", "emphysema", "enlarged_pa", "lung_cavity", "lung_cyst", "mediastinal_shift",
-    "rib_fracture",
-)  # fmt: skip
-# Impressions of the whole image, which the study does not use.
-GLOBAL = ("copd", "lung_tumor", "pneumonia", "tuberculosis", "other_disease", "other_diseases", "no_finding")
 CORNERS = ["x_min", "y_min", "x_max", "y_max"]
 
 
 def read(root: Path, inventory: dict[str, str]) -> Source:
-    """The labelled images under ``root``; those without a label row are ``bad``.
+    """The labelled images under ``root``; those without a label row, and labels without an image, are ``bad``.
 
     Raises:
-        UserError: names file and row of an unknown image, a reader's second row, an unknown finding or a bad value.
+        UserError: names file and row of a box on an image without labels, a reader's second row, an unknown finding or
+        a bad value.
     """
     kaggle = "train.csv" in inventory and "annotations/image_labels_train.csv" not in inventory
     if kaggle:
@@ -45,28 +40,14 @@ def read(root: Path, inventory: dict[str, str]) -> Source:
     for part, (labels, boxes) in parts.items():
         paths = _images(inventory, part, root)
         marks = _kaggle_marks(root, labels, inventory) if kaggle else _marks(root, labels, inventory)
-        _check_images(marks, paths, root / labels)
-        marked = _boxes(root, boxes, inventory, paths)
-        found = _records(marks, paths, part, marked)
-        records += found
-        bad += [Bad(paths[i], f"no row in {labels}") for i in sorted(paths.keys() - {r.image_id for r in found})]
+        labelled = set(marks["image_id"])
+        marked = _boxes(root, boxes, inventory, labelled)
+        records += _records(marks[marks["image_id"].isin(paths.keys())], paths, part, marked)
+        bad += [Bad(paths[i], f"no row in {labels}") for i in sorted(paths.keys() - labelled)]
+        bad += [Bad(f"{part}/{i}.dicom", f"listed in {labels}, but missing") for i in sorted(labelled - paths.keys())]
+    if kaggle and (unlabelled := sum(path.startswith("test/") for path in inventory)):
+        print(f"{root / 'test'}: {unlabelled} files left out, as Kaggle's release has no labels of them")
     return Source(list(FINDINGS), records, bad)
-
-
-def finding(name: str, file: Path, where: str) -> str | None:
-    """One of the fourteen findings' slugs for a spelling in a file, or None for an impression of the whole image.
-
-    Raises:
-        UserError: the name is none of VinDr-CXR's.
-    """
-    word = slug(name)
-    if word in FINDINGS:
-        return word
-    if word in OTHER_LESIONS:
-        return "other_lesion"
-    if word in GLOBAL:
-        return None
-    raise UserError(f"{file}, {where}: '{name}' is no finding of VinDr-CXR; correct its spelling")
 
 
 def _images(inventory: dict[str, str], part: str, root: Path) -> dict[str, str]:
@@ -81,18 +62,10 @@ def _images(inventory: dict[str, str], part: str, root: Path) -> dict[str, str]:
     return found
 
 
-def _table(root: Path, name: str, inventory: dict[str, str]) -> pd.DataFrame:
-    """A label file with its reader column named ``reader``: 'rad_id', 'rad_ID' or, in a consensus, absent."""
-    table = read_labels(root, name, inventory)
-    table = table.rename(columns={c: "reader" for c in table.columns if c.lower() == "rad_id"})
-    if "image_id" not in table:
-        raise UserError(f"{root / name}: no column 'image_id'; its header must be VinDr-CXR's")
-    return table if "reader" in table else table.assign(reader="")
-
-
 def _marks(root: Path, name: str, inventory: dict[str, str]) -> pd.DataFrame:
     """A row per image and reader: ``image_id, reader`` and 0/1 columns of the fourteen findings."""
-    table, file = _table(root, name, inventory), root / name
+    file = root / name
+    table = with_columns(read_labels(root, name, inventory), file)
     sources = defaultdict(list)
     for column in table.columns.drop(["image_id", "reader"]):
         sources[finding(column, file, "header")].append(column)
@@ -121,7 +94,8 @@ def _check_readers(table: pd.DataFrame, file: Path) -> None:
 
 
 def _classes(root: Path, name: str, inventory: dict[str, str]) -> pd.DataFrame:
-    table, file = _table(root, name, inventory), root / name
+    file = root / name
+    table = with_columns(read_labels(root, name, inventory), file)
     if missing := [c for c in ("class_name", *CORNERS) if c not in table]:
         raise UserError(f"{file}: no column {', '.join(missing)}; its header must be VinDr-CXR's")
     rows = table["class_name"].drop_duplicates()
@@ -129,9 +103,9 @@ def _classes(root: Path, name: str, inventory: dict[str, str]) -> pd.DataFrame:
     return table.assign(finding=table["class_name"].map(known))
 
 
-def _boxes(root: Path, name: str, inventory: dict[str, str], images: dict[str, str]) -> dict[str, list[Box]]:
+def _boxes(root: Path, name: str, inventory: dict[str, str], labelled: set[str]) -> dict[str, list[Box]]:
     table, file = _classes(root, name, inventory), root / name
-    _check_images(table, images, file)
+    _check_images(table, labelled, file)
     drawn = table[table["finding"].notna() & (table["x_min"] != "")]
     corners = drawn[CORNERS].apply(pd.to_numeric, errors="coerce")
     wrong = ~np.isfinite(corners.to_numpy(float)).all(axis=1)
@@ -145,12 +119,12 @@ def _boxes(root: Path, name: str, inventory: dict[str, str], images: dict[str, s
     return boxes
 
 
-def _check_images(table: pd.DataFrame, images: dict[str, str], file: Path) -> None:
-    unknown = ~table["image_id"].isin(images.keys())
+def _check_images(table: pd.DataFrame, labelled: set[str], file: Path) -> None:
+    unknown = ~table["image_id"].isin(labelled)
     if unknown.any():
         row = int(unknown.to_numpy().argmax())
         image = table["image_id"].iloc[row]
-        raise UserError(f"{file}, row {row + 2}: unknown image '{image}'; add its DICOM file or remove the row")
+        raise UserError(f"{file}, row {row + 2}: image '{image}' has no labels; get the file again")
 
 
 def _records(marks: pd.DataFrame, paths: dict[str, str], part: str, boxes: dict[str, list[Box]]) -> list[Record]:
