@@ -5,14 +5,34 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import models
 import pytest
+import torch
 
+from raremix.runtime import checkpoints
 from raremix.runtime.provenance import provenance
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     """Date, commit, hardware and versions, into what ``--benchmark-json`` writes."""
     machine_info["raremix"] = provenance(Path(__file__).parent.parent)
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path, monkeypatch):
+    """States of trainings that are measured are nobody's to go on from."""
+    monkeypatch.setattr(checkpoints, "SCRATCH", tmp_path / "scratch")
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """A pipeline on disk: of Stable Diffusion v1.4's sizes on a GPU, of the root profile's elsewhere."""
+    folder = tmp_path_factory.mktemp("models") / "base"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "SCRATCH", folder.parent / "scratch")
+        made = models.as_published() if torch.cuda.is_available() else models.as_the_root_s()
+    made.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture

@@ -1,8 +1,4 @@
-"""What keeping h and e costs over plain sampling: ``python -m pytest benchmarks -s`` where models/base is."""
-
-from pathlib import Path
-
-import pytest
+"""What keeping h and e costs over plain sampling."""
 
 from raremix.data import captions
 from raremix.diagnosis.hspace import capture, drawn, noise_for
@@ -10,14 +6,12 @@ from raremix.generator.base import load
 from raremix.generator.sample import Sampling, plain
 from raremix.runtime.device import device
 
-BASE = Path("models/base")
 SAMPLING = Sampling(16, 2.0, 32, "float32")
 IMAGES, ROUNDS = 64, 5
 
 
-@pytest.mark.skipif(not (BASE / "model_index.json").is_file(), reason="no models/base here; run `dvc repro base`")
-def test_capture_over_plain_sampling(times_as_fast, tmp_path):
-    pipeline = load(BASE).to(device())
+def test_capture_over_plain_sampling(times_as_fast, base, tmp_path):
+    pipeline = load(base).to(device())
     noise = noise_for(pipeline, [str(index) for index in range(IMAGES)])
     order = plain([captions.CLASS_PROMPT] * IMAGES, range(IMAGES))
     ratio = times_as_fast(

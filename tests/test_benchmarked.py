@@ -5,23 +5,46 @@ from finished import write
 from stages.result import main
 
 
+STEP = {
+    "precision": "bfloat16",
+    "operations": 32_000_000_000,
+    "bytes": 198_000_000,
+    "operations_a_second": 2e11,
+    "bytes_a_second": 2.05e10,
+    "floor": 0.16,
+    "seconds_a_step": 0.4,
+    "utilisation": 0.4,
+}
+
+
 def test_the_benchmarks_block_has_the_latest_of_each_machine(tmp_path, monkeypatch):
     write(tmp_path / "metrics")
     monkeypatch.chdir(tmp_path)
 
     def keep(file, day, ratio, gpu):
         made = {"date": day, "commit": "0123456789", "hardware": {"cpu": "EPYC", "cores": 2, "gpu": gpu}}
-        measured = {"name": "test_ingest_against_it", "extra_info": {"times_as_fast": ratio}, "stats": {"min": 0.5}}
-        written = {"datetime": f"{day}T10:00:00", "machine_info": {"raremix": made}, "benchmarks": [measured]}
+        measured = [
+            {"name": "test_ingest_against_it", "extra_info": {"times_as_fast": ratio}, "stats": {"min": 0.5}},
+            {"name": "test_roofline_of_it", "extra_info": STEP, "stats": {"min": 9.0}},
+            {"name": "test_memory_of_it", "extra_info": {"gigabytes": 1.5, "precision": "float32"}, "stats": {}},
+        ]
+        written = {"datetime": f"{day}T10:00:00", "machine_info": {"raremix": made}, "benchmarks": measured}
         (tmp_path / "benchmarks" / "results" / file).write_text(json.dumps(written))
 
     (tmp_path / "benchmarks" / "results").mkdir(parents=True)
     keep("a.json", "2026-11-22", 1.25, None)
     keep("b.json", "2026-11-20", 9.0, None)
     keep("c.json", "2026-11-21", 3.0, "H200")
-    (tmp_path / "study.md").write_text("<!-- benchmarks -->\n<!-- /benchmarks -->\n")
+    blocks = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("benchmarks", "roofline", "memory"))
+    (tmp_path / "study.md").write_text(blocks)
     assert main(["--pages", "study.md"]) == 0
-    assert (tmp_path / "study.md").read_text().splitlines()[3:-1] == [
+    told = (tmp_path / "study.md").read_text()
+    assert (
+        "| roofline of it | bfloat16 | 32 | 198 | 200 | 20.5 | 0.16 | 0.4 | 40% | H200 | 2026-11-21 | 0123456 |\n"
+        in told
+    )
+    assert "| memory of it | float32 | 1.50 | EPYC, 2 cores | 2026-11-22 | 0123456 |\n" in told
+    assert told.splitlines()[3:5] == [
         "| ingest against it | 1.25 | 0.50 | EPYC, 2 cores | 2026-11-22 | 0123456 |",
         "| ingest against it | 3.00 | 0.50 | H200 | 2026-11-21 | 0123456 |",
     ]

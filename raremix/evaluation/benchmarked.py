@@ -1,36 +1,71 @@
-"""What the benchmarks measured, as a table for docs/benchmarks.md."""
+"""What the benchmarks measured, as tables for docs/benchmarks.md."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from raremix.runtime.files import read_json
 
-HEADER = ("benchmark", "times as fast", "seconds", "hardware", "date", "commit")
+MADE = ("hardware", "date", "commit")
+Measured = dict[str, Any]
 
 
 def benchmark_table(folder: Path) -> list[str]:
-    """Markdown lines from the files that ``--benchmark-json`` wrote to ``folder``.
+    """Markdown lines from the files that ``--benchmark-json`` wrote to ``folder``: one way beside another.
 
     A row for each benchmark and machine, of its latest measurement: the other's time over ours, and our seconds.
     """
+    return _table(folder, "times_as_fast", ("benchmark", "times as fast", "seconds"), _compared)
+
+
+def roofline_table(folder: Path) -> list[str]:
+    """Likewise of steps: operations, bytes of weights and optimizer, the floor these imply, what was reached."""
+    header = ("step", "precision", "GFLOP", "MB", "GFLOP/s", "GB/s", "floor, s", "reached, s", "share of the rate")
+    return _table(folder, "utilisation", header, _roofline)
+
+
+def memory_table(folder: Path) -> list[str]:
+    """Likewise of the most memory that something took."""
+    return _table(folder, "gigabytes", ("benchmark", "precision", "GB"), _memory)
+
+
+def _compared(measured: Measured) -> list[str]:
+    extra = measured["extra_info"]
+    seconds = extra.get("seconds_a_step", measured["stats"]["min"])
+    return [_name(measured), f"{extra['times_as_fast']:.2f}", f"{seconds:.2f}"]
+
+
+def _roofline(measured: Measured) -> list[str]:
+    extra = measured["extra_info"]
+    sizes = extra["operations"] / 1e9, extra["bytes"] / 1e6, extra["operations_a_second"] / 1e9
+    seconds = [f"{extra[key]:.3g}" for key in ("floor", "seconds_a_step")]
+    wide, share = f"{extra['bytes_a_second'] / 1e9:.1f}", f"{extra['utilisation']:.0%}"
+    return [_name(measured), extra["precision"], *(f"{size:.0f}" for size in sizes), wide, *seconds, share]
+
+
+def _memory(measured: Measured) -> list[str]:
+    extra = measured["extra_info"]
+    return [_name(measured), extra["precision"], f"{extra['gigabytes']:.2f}"]
+
+
+def _table(folder: Path, key: str, header: tuple[str, ...], row: Callable[[Measured], list[str]]) -> list[str]:
+    """A row for each machine's latest measurement of each benchmark that has ``key``."""
     latest: dict[tuple[str, str], tuple[str, list[str]]] = {}
     for file in sorted(folder.glob("*.json")):
         written = read_json(file, "restore it, or remove it and measure again")
-        hardware = _hardware(written["machine_info"]["raremix"]["hardware"])
+        made, when = written["machine_info"]["raremix"], written["datetime"]
+        where = _hardware(made["hardware"])
         for measured in written["benchmarks"]:
-            key, when = (measured["name"].removeprefix("test_"), hardware), written["datetime"]
-            if key not in latest or latest[key][0] < when:
-                latest[key] = when, _row(key, measured, written)
-    lines = [f"| {' | '.join(HEADER)} |", "|---|---:|---:|---|---|---|"]
-    return lines + [f"| {' | '.join(row)} |" for _, (_, row) in sorted(latest.items())]
+            of = measured["name"], where
+            if key in measured["extra_info"] and (of not in latest or latest[of][0] < when):
+                latest[of] = when, [*row(measured), where, made["date"], made["commit"][:7]]
+    columns = [*header, *MADE]
+    lines = [f"| {' | '.join(columns)} |", "|---|" + "---:|" * (len(header) - 1) + "---|" * len(MADE)]
+    return lines + [f"| {' | '.join(cells)} |" for _, (_, cells) in sorted(latest.items())]
 
 
-def _row(key: tuple[str, str], measured: dict[str, Any], written: dict[str, Any]) -> list[str]:
-    name, hardware = key
-    made = written["machine_info"]["raremix"]
-    ratio = measured["extra_info"]["times_as_fast"]
-    seconds = measured["extra_info"].get("seconds_a_step", measured["stats"]["min"])
-    return [name.replace("_", " "), f"{ratio:.2f}", f"{seconds:.2f}", hardware, made["date"], made["commit"][:7]]
+def _name(measured: Measured) -> str:
+    return str(measured["name"]).removeprefix("test_").replace("_", " ")
 
 
 def _hardware(known: dict[str, Any]) -> str:

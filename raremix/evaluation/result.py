@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raremix.evaluation.audited import audit_tables
-from raremix.evaluation.benchmarked import benchmark_table
+from raremix.evaluation.benchmarked import benchmark_table, memory_table, roofline_table
 from raremix.evaluation.covered import coverage_table, interval_table
 from raremix.evaluation.diagnosed import diagnosis_tables, estimator_table
 from raremix.evaluation.differences import curve_table, finding_table, remedy_table
@@ -156,6 +156,8 @@ BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     "coverage": partial(_measured, "docs/coverage.csv", coverage_table),
     "intervals": partial(_measured, "docs/intervals.csv", interval_table),
     "benchmarks": partial(_measured, "benchmarks/results", benchmark_table),
+    "roofline": partial(_measured, "benchmarks/results", roofline_table),
+    "memory": partial(_measured, "benchmarks/results", memory_table),
     "levers": partial(_measured, "docs/levers.csv", lever_table),
     "generator-levers": partial(_measured, "docs/generator_levers.csv", generator_table),
 }
