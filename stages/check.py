@@ -1,7 +1,7 @@
 """Every section of a params file, held against the stage that reads it before the first one starts.
 
-In: params.yaml, dvc.yaml beside it (it names the stages), the list of attributes. Out: nothing, or one line that names
-the first mistake.
+In: params.yaml, dvc.yaml beside it (it names the stages), the list of attributes, published weights that params.yaml
+names. Out: a line on such weights, or one that names the first mistake.
 """
 
 import re
@@ -9,8 +9,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from raremix.classifier.published import check_imagenet
 from raremix.data.findings import known
 from raremix.diagnosis.editing import check_start
+from raremix.generator import preflight
 from raremix.runtime.errors import UserError
 from stages.attributes import table
 from stages.boundary import check_images
@@ -21,8 +23,8 @@ from stages.truth import check_classifier
 PARAMS, LAUNCH = Path("params.yaml"), "launch"
 
 
-def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
-    """Hold ``params`` against the sections that ``stages`` read.
+def check(params: dict[str, object], stages: list[Stage], file: Path) -> dict[str, Any]:
+    """Hold ``params`` against the sections that ``stages`` read; these, by name.
 
     Raises:
         UserError: names the section or key of ``file`` and what is wrong there.
@@ -38,6 +40,27 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> None:
     check_images(values["boundary"], values["latents"].images)
     check_start(values["editing"].start, values["latents"].sampling.steps)
     table(values["attributes"], values["study"], values["data"].layout)
+    return values
+
+
+def check_weights(values: dict[str, Any]) -> str:
+    """A line on the published base model of the sections ``values``; nothing where the study trains its own.
+
+    Raises:
+        UserError: it, or ImageNet's weights of the backbone, can't be had, or are not fit for the study or the machine.
+    """
+    base, backbone, tuning = values["base"], values["backbone"], values["dreambooth"]
+    if backbone.start == "imagenet":
+        check_imagenet(backbone.model)
+    if not base.pretrained:
+        return ""
+    folder = preflight.found(base.pretrained, base.revision)
+    if folder is None:
+        return f"{base.pretrained} at {base.revision} will be downloaded; its terms are on its card at the hub\n"
+    training, lora, mixed = tuning.training, tuning.lora_rank is not None, tuning.precision == "bfloat16"
+    averaged = training.ema_decay is not None
+    use = preflight.Use(values["ingest"].size, lora, training.text_encoder, averaged, mixed)
+    return preflight.check(folder, use) + "\n"
 
 
 def _check_launch(command: object, file: Path) -> None:
@@ -61,6 +84,6 @@ def stages_of(pipeline: Path) -> list[Stage]:
 
 if __name__ == "__main__":
     try:
-        check(read_params(PARAMS), stages_of(Path("dvc.yaml")), PARAMS)
+        print(check_weights(check(read_params(PARAMS), stages_of(Path("dvc.yaml")), PARAMS)), end="")
     except (UserError, OSError) as error:
         leave(f"stages.check: {told(error)}", 2)

@@ -4,7 +4,6 @@ from finished import write
 
 from stages.result import main
 
-
 STEP = {
     "precision": "bfloat16",
     "operations": 32_000_000_000,

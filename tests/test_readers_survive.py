@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from test_cells import READERS
-from vindr_tree import picture, run, write_dicom, write_inventory, write_tree
+from vindr_tree import compressed, picture, run, write_dicom, write_inventory, write_tree
 
 from raremix.data import ingest as room
 from raremix.data import nih, table, vindr
@@ -98,6 +98,9 @@ def trees(tmp_path_factory):
     return trees
 
 
+COMPRESSIONS = ("RLELossless", "JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("damaged")
@@ -150,13 +153,14 @@ def test_a_damaged_table_of_a_user_s_is_read_or_named(trees, layout, name):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["x.dicom", "x.png"])
-def test_a_damaged_image_is_converted_or_set_aside_for_one_reason(folder, name):
-    if name == "x.dicom":
-        write_dicom(folder / name, picture(3, 24, 20), PatientID="p1", WindowCenter=2000, WindowWidth=3000)
-    else:
+@pytest.mark.parametrize("kind", ["dicom", *COMPRESSIONS, "png"])
+def test_a_damaged_image_is_converted_or_set_aside_for_one_reason(folder, kind):
+    name = "x.png" if kind == "png" else "x.dicom"
+    if kind == "png":
         Image.fromarray((picture(3) // 16).astype(np.uint8)).save(folder / name)
-    whole = (folder / name).read_bytes()
+    else:
+        write_dicom(folder / name, picture(3, 24, 20), PatientID="p1", WindowCenter=2000, WindowWidth=3000)
+    whole = compressed(folder / name, kind) if kind in COMPRESSIONS else (folder / name).read_bytes()
 
     @settings(max_examples=100, deadline=None)
     @given(DAMAGE)

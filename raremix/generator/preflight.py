@@ -1,0 +1,139 @@
+"""Whether a published base model can be used here, found out from its files' headers before any work is done.
+
+Nothing is loaded: a model of four gigabytes is held against params.yaml and the device in a second.
+"""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from httpx2 import HTTPError
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import safe_open
+
+from raremix.runtime import weights
+from raremix.runtime.device import device
+from raremix.runtime.errors import UserError, one_line
+
+KEY = "params.yaml, base.pretrained"
+NETWORKS = ("unet", "vae", "text_encoder")
+OTHERS = ("tokenizer", "scheduler")
+# Of full precision, whole or in shards; names with a variant ("fp16", "non_ema") are other copies of the same.
+WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(-\d+-of-\d+)?\.safetensors")
+FLOAT, HALF = 4, 2  # bytes
+
+
+@dataclass(frozen=True)
+class Use:
+    """What the study does with the model, as far as its size and memory are concerned."""
+
+    size: int  # pixels a side
+    lora: bool  # train a LoRA instead of the UNet
+    text_encoder: bool  # train it, too
+    averaged: bool  # keep averaged weights
+    mixed: bool  # multiply in bfloat16
+
+
+def found(source: str, revision: str | None) -> Path | None:
+    """The folder that holds ``source``: itself, or where the hub's ``revision`` is cached; None: to be downloaded.
+
+    Raises:
+        UserError: a repository without a revision, or one that is neither cached nor to be reached.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    if revision is None:
+        raise UserError(f"params.yaml, base.revision: pin the revision of '{source}', or give a local folder")
+    try:
+        return Path(snapshot_download(source, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, ValueError):
+        pass
+    try:
+        HfApi().repo_info(source, revision=revision, timeout=20)
+    except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
+        raise UserError(
+            f"{KEY}: '{source}' at {revision[:12]} is no folder, is not in the hub's cache, and the hub does not give "
+            f"it ({one_line(error)}); download it where there is a network, and name its folder"
+        ) from None
+    return None
+
+
+def check(folder: Path, use: Use) -> str:
+    """Hold the pipeline in ``folder`` against its ``use`` and this machine; a line that tells its size and terms.
+
+    Raises:
+        UserError: a part is missing or not whole, it draws other sizes, or fine-tuning it takes more memory than is
+        free, before a single image.
+    """
+    for part in (*NETWORKS, *OTHERS):
+        if not (folder / part).is_dir():
+            raise UserError(f"{KEY}: {folder} has no {part}/, so it is no Stable Diffusion; get it again")
+    if broken := weights.damaged(folder):
+        raise UserError(f"{KEY}: {broken} is not whole; get it again")
+    count = {part: _parameters(folder / part) for part in NETWORKS}
+    side = _side(folder)
+    if side != use.size:
+        raise UserError(f"params.yaml, ingest.size: {use.size} pixels, but {folder} draws {side}; set it to that")
+    needed, free = _needed(count, use), _free()
+    if needed > free:
+        raise UserError(
+            f"{KEY}: to fine-tune it takes {needed / 1e9:.1f} GB before a single image, and the {device().type} has "
+            f"{free / 1e9:.1f} GB free; set dreambooth.lora_rank, or use another machine"
+        )
+    size, memory = (
+        f"{sum(count.values()) / 1e6:.0f} million parameters",
+        f"{needed / 1e9:.1f} GB of {free / 1e9:.1f} GB",
+    )
+    return f"{folder}: {size}, {memory} free while fine-tuned, before images; licence: {_licence(folder)}"
+
+
+def _parameters(part: Path) -> int:
+    files = [file for file in sorted(part.iterdir()) if WEIGHTS.fullmatch(file.name)]
+    if not files:
+        raise UserError(f"{KEY}: {part} holds no weights as safetensors; get those files, too")
+    return sum(math.prod(shape) for file in files for shape in _shapes(file))
+
+
+def _shapes(file: Path) -> list[list[int]]:
+    with safe_open(file, "pt") as tensors:
+        return [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118 - it is no mapping
+
+
+def _side(folder: Path) -> int:
+    """Pixels a side of what the pipeline draws."""
+    unet, vae = (_config(folder / part) for part in ("unet", "vae"))
+    return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
+
+
+def _config(part: Path) -> dict[str, Any]:
+    file = part / "config.json"
+    try:
+        read: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{KEY}: {file} can't be read ({one_line(error)}); get it again") from None
+    return read
+
+
+def _needed(count: dict[str, int], use: Use) -> int:
+    """Bytes of weights and, of what learns, of gradients, AdamW's two moments, averages and bfloat16 copies."""
+    learned = (0 if use.lora else count["unet"]) + use.text_encoder * count["text_encoder"]
+    copies = HALF * (count["unet"] + count["text_encoder"]) if use.mixed else 0
+    return FLOAT * (sum(count.values()) + (3 + use.averaged) * learned) + copies
+
+
+def _free() -> int:
+    """Bytes of the device."""
+    return int(torch.cuda.mem_get_info()[0]) if device().type == "cuda" else int(psutil.virtual_memory().available)
+
+
+def _licence(folder: Path) -> str:
+    """As the front matter of the model's card has it."""
+    card = folder / "README.md"
+    said = re.search(r"^license: *(\S+)", card.read_text(encoding="utf-8"), re.M) if card.is_file() else None
+    return said[1] if said else "see its own card"

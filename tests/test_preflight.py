@@ -1,0 +1,186 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+from test_check import FILE, ROOT, STAGES, params
+from tiny import SIZE
+
+from raremix.classifier import published
+from raremix.generator import preflight
+from raremix.generator.base import load
+from raremix.generator.preflight import Use, check, found
+from raremix.runtime.errors import UserError
+from stages.check import check as check_params
+from stages.check import check_weights
+
+USE = Use(SIZE, lora=False, text_encoder=False, averaged=False, mixed=False)
+SOURCE, REVISION = "CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b"
+
+
+@pytest.fixture
+def folder(base, tmp_path):
+    """A small pipeline as one would download it."""
+    shutil.copytree(base, tmp_path / "model")
+    (tmp_path / "model" / "README.md").write_text("---\nlicense: creativeml-openrail-m\n---\n# A card\n")
+    return tmp_path / "model"
+
+
+def numbers(pipeline, *names):
+    return sum(parameter.numel() for name in names for parameter in getattr(pipeline, name).parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "learned", "copies"),
+    [
+        ({}, ["unet"], []),
+        ({"text_encoder": True}, ["unet", "text_encoder"], []),
+        ({"lora": True}, [], []),
+        ({"mixed": True}, ["unet"], ["unet", "text_encoder"]),
+    ],
+)
+def test_memory_is_that_of_weights_gradients_and_moments(folder, monkeypatch, changes, learned, copies):
+    pipeline = load(folder)
+    whole = 4 * numbers(pipeline, "unet", "vae", "text_encoder")
+    needed = whole + 12 * numbers(pipeline, *learned) + 2 * numbers(pipeline, *copies)
+    monkeypatch.setattr(preflight, "_free", lambda: needed)
+    told = check(folder, replace(USE, **changes))
+    assert told.startswith(f"{folder}: {whole / 4e6:.0f} million parameters, ")
+    assert told.endswith("licence: creativeml-openrail-m")
+    monkeypatch.setattr(preflight, "_free", lambda: needed - 1)
+    with pytest.raises(UserError, match=r"^params.yaml, base.pretrained: to fine-tune it takes .* the cpu has .* free"):
+        check(folder, replace(USE, **changes))
+
+
+def test_averages_are_weights_once_more(folder, monkeypatch):
+    more = []
+    for averaged in (False, True):
+        monkeypatch.setattr(preflight, "_free", lambda: 10**12)
+        count = {part: preflight._parameters(folder / part) for part in preflight.NETWORKS}
+        more.append(preflight._needed(count, replace(USE, averaged=averaged)))
+    assert more[1] - more[0] == 4 * numbers(load(folder), "unet")
+
+
+def test_another_variant_of_the_weights_is_not_counted_twice(folder):
+    count = preflight._parameters(folder / "unet")
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    shutil.copy(file, file.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    assert preflight._parameters(folder / "unet") == count == numbers(load(folder), "unet")
+
+
+def test_a_model_of_another_size_is_named(folder):
+    with pytest.raises(UserError, match=rf"^params.yaml, ingest.size: 512 pixels, but {folder} draws {SIZE}; set it"):
+        check(folder, replace(USE, size=512))
+
+
+@pytest.mark.parametrize("part", ["unet", "tokenizer"])
+def test_a_missing_part_is_named(folder, part):
+    shutil.rmtree(folder / part)
+    with pytest.raises(UserError, match=rf"{folder} has no {part}/, so it is no Stable Diffusion; get it again"):
+        check(folder, USE)
+
+
+def test_weights_that_are_cut_off_are_named(folder):
+    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(UserError, match=rf"^params.yaml, base.pretrained: {file} is not whole; get it again"):
+        check(folder, USE)
+
+
+def test_weights_in_another_form_are_none(folder):
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    file.rename(file.with_suffix(".bin"))
+    with pytest.raises(UserError, match=r"unet holds no weights as safetensors; get those files, too"):
+        check(folder, USE)
+
+
+def test_a_broken_config_is_named(folder):
+    (folder / "unet" / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"unet/config.json can't be read \("):
+        check(folder, USE)
+
+
+def test_no_card_no_licence(folder):
+    (folder / "README.md").unlink()
+    assert check(folder, USE).endswith("licence: see its own card")
+
+
+def test_a_local_folder_needs_no_revision(folder):
+    assert found(str(folder), None) == folder
+
+
+def test_a_repository_needs_a_revision():
+    with pytest.raises(UserError, match=r"^params.yaml, base.revision: pin the revision of 'CompVis/stable-diffusion"):
+        found(SOURCE, None)
+
+
+class Hub:
+    """The hub, which knows of nothing but ``known``."""
+
+    def __init__(self, *known):
+        self.known = known
+
+    def __call__(self):
+        return self
+
+    def repo_info(self, source, revision, timeout):
+        if source not in self.known:
+            raise OSError("no way there\nat all")
+
+
+def test_what_is_neither_cached_nor_reached_is_named_in_one_line(monkeypatch):
+    monkeypatch.setattr(preflight, "snapshot_download", not_cached)
+    monkeypatch.setattr(preflight, "HfApi", Hub())
+    with pytest.raises(
+        UserError, match=r"^params.yaml, base.pretrained: 'CompVis/stable-.* is not in the hub's cache,"
+    ):
+        found(SOURCE, REVISION)
+    monkeypatch.setattr(preflight, "HfApi", Hub(SOURCE))
+    assert found(SOURCE, REVISION) is None
+
+
+def not_cached(*_, **__):
+    raise LocalEntryNotFoundError("not here")
+
+
+def test_what_is_cached_is_found_without_a_network(folder, monkeypatch):
+    monkeypatch.setattr(preflight, "snapshot_download", lambda source, revision, local_files_only: str(folder))
+    monkeypatch.setattr(preflight, "HfApi", Hub())
+    assert found(SOURCE, REVISION) == folder
+
+
+def test_imagenet_weights_in_the_cache_need_no_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(published, "urlopen", not_reached)
+    with pytest.raises(UserError, match=r"^params.yaml, backbone.start: ImageNet weights of resnet50 are not in torch"):
+        published.check_imagenet("resnet50")
+    name = Path(published.get_model_weights("resnet50").DEFAULT.url).name
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / name).touch()
+    assert published.check_imagenet("resnet50") is None
+    with pytest.raises(UserError, match=r"^params.yaml, backbone.model: torchvision has no classifier 'resnet19'"):
+        published.check_imagenet("resnet19")
+
+
+def not_reached(*_, **__):
+    raise OSError("no network")
+
+
+def test_the_study_s_own_models_are_not_looked_for(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert check_weights(check_params(params(), STAGES, FILE)) == ""
+
+
+def test_a_study_with_published_weights_is_told_of_them(folder, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    values = check_params(params(base__pretrained=str(folder), ingest__size=SIZE), STAGES, FILE)
+    told = check_weights(values)
+    assert told.count("\n") == 1
+    assert "licence: creativeml-openrail-m" in told
+    unet = json.loads((folder / "unet" / "config.json").read_text())
+    (folder / "unet" / "config.json").write_text(json.dumps(unet | {"sample_size": 64}))
+    with pytest.raises(UserError, match=r"^params.yaml, ingest.size: "):
+        check_weights(values)
