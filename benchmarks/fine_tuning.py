@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from models import native
+from models import here
 
 from raremix.data import captions
 from raremix.data.views import Views
@@ -69,5 +69,5 @@ def ours(base: Path, images: np.ndarray, instances: int, steps: int, batch: int,
     taught = Captioned(images[:instances], [f"{captions.CLASS_PROMPT} {TOKEN}"] * instances, boxes)
     prior = Captioned(images[instances:], [captions.CLASS_PROMPT] * (len(images) - instances), flat[instances:])
     training = replace(TRAINING, steps=steps, batch=batch, **changes)
-    fine_tune(pipeline, taught, prior, training, native(), "benchmark", Checkpoint("benchmark"), clock.tick)
+    fine_tune(pipeline, taught, prior, training, here(), "benchmark", Checkpoint("benchmark"), clock.tick)
     return clock

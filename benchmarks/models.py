@@ -16,7 +16,7 @@ from raremix.generator.base import assemble
 from raremix.generator.latents import encode
 from raremix.generator.tokens import tokenizer
 from raremix.runtime.checkpoints import Checkpoint
-from raremix.runtime.device import Precision
+from raremix.runtime.device import Precision, native
 from stages.base import Base
 from stages.cli import read_section
 
@@ -34,9 +34,9 @@ WORDS, LENGTH = 49408, 77
 TEXT: dict[str, Any] = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
 
 
-def native() -> Precision:
-    """bfloat16 where the device multiplies it, float32 on a CPU that only imitates it."""
-    return "bfloat16" if torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() else "float32"
+def here() -> Precision:
+    """What either side of a benchmark computes in: bfloat16, or float32 on a CPU that only imitates it."""
+    return native("bfloat16")
 
 
 def full_size() -> tuple[AutoencoderKL, UNet2DConditionModel, CLIPTextModel]:

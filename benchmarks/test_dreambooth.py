@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from fine_tuning import LR, TOKEN, Clock, noise, ours
-from models import native
+from models import here
 from PIL import Image
 
 from raremix.data import captions
@@ -49,7 +49,7 @@ def theirs(base: Path, images: np.ndarray, folder: Path) -> Clock:
         "train_batch_size": BATCH,
         "max_train_steps": STEPS,
         "learning_rate": LR,
-        "mixed_precision": "bf16" if native() == "bfloat16" else "no",
+        "mixed_precision": "bf16" if here() == "bfloat16" else "no",
         "output_dir": folder / "out",
     }
     flags = ["--with_prior_preservation", "--pre_compute_text_embeddings", "--set_grads_to_none"]
@@ -74,4 +74,4 @@ def test_dreambooth_against_diffusers_script(benchmark, base, tmp_path):
     mine = benchmark.pedantic(lambda: ours(base, images, INSTANCES, STEPS, BATCH), rounds=1).seconds_a_step()
     ratio = other / mine
     benchmark.extra_info.update(times_as_fast=round(ratio, 3), seconds_a_step=mine, theirs=other)
-    print(f"\n{2 * BATCH} images of {images.shape[-1]} pixels a step, {native()}: {ratio:.2f} times as fast")
+    print(f"\n{2 * BATCH} images of {images.shape[-1]} pixels a step, {here()}: {ratio:.2f} times as fast")

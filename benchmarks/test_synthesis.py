@@ -3,7 +3,7 @@
 import pytest
 import torch
 from diffusers import PNDMScheduler, StableDiffusionPipeline
-from models import native
+from models import here
 
 from raremix.data import captions
 from raremix.generator.base import load
@@ -11,7 +11,7 @@ from raremix.generator.sample import Sampling, draw, plain
 from raremix.runtime.device import device
 
 IMAGES, BATCH, STEPS, ROUNDS = 32, 32, 25, 3
-SAMPLING = Sampling(STEPS, 7.5, BATCH, native())
+SAMPLING = Sampling(STEPS, 7.5, BATCH, here())
 PNDM_STEPS = 50  # the pipeline's own default
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from models import native
+from models import here
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from raremix.classifier.augment import Augmentation
@@ -15,7 +15,7 @@ from raremix.runtime.device import arithmetic, device
 GPU = torch.cuda.is_available()
 STEPS, BATCH, SIZE, FINDINGS, ROUNDS = (100, 64, 224, 14, 3) if GPU else (6, 8, 224, 14, 3)
 TRAINING = ClassifierTraining(
-    STEPS, BATCH, 1e-3, 0.05, 0.98, native(), Augmentation(Views(8.0, 0.06, 0.1), brightness=0.1, contrast=0.2)
+    STEPS, BATCH, 1e-3, 0.05, 0.98, here(), Augmentation(Views(8.0, 0.06, 0.1), brightness=0.1, contrast=0.2)
 )
 
 

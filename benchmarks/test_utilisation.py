@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from fine_tuning import TOKEN, noise, ours
-from models import native
+from models import here
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -46,7 +46,7 @@ def fastest(call: Callable[[], object], rounds: int = 5) -> float:
 
 def rate() -> float:
     """Operations a second of a large matrix product in the precision that is native here."""
-    matrix = torch.rand(SIDE, SIDE, device=device(), dtype=getattr(torch, native()))
+    matrix = torch.rand(SIDE, SIDE, device=device(), dtype=getattr(torch, here()))
     return float(2 * SIDE**3 / fastest(lambda: matrix @ matrix))
 
 
@@ -70,7 +70,7 @@ def keep(benchmark, step: Callable[[], torch.Tensor], learned: Iterable[torch.nn
     fast, wide = rate(), bandwidth()
     floor = max(count / fast, moved / wide)
     benchmark.extra_info.update(
-        precision=native(),
+        precision=here(),
         operations=count,
         bytes=moved,
         operations_a_second=fast,
@@ -91,7 +91,7 @@ def test_roofline_of_dreambooth(benchmark, base):
     text = torch.rand(2 * BATCH, 77 if GPU else 32, width, device=device())
 
     def step() -> torch.Tensor:
-        with arithmetic(native()):
+        with arithmetic(here()):
             return unet(latents, torch.zeros(2 * BATCH, device=device()), text).sample.float().square().mean()
 
     print(f"\nDreamBooth: {keep(benchmark, step, unet.parameters(), clock.seconds_a_step())}")
@@ -103,7 +103,7 @@ def test_roofline_of_a_classifier(benchmark):
     images, labels = torch.rand(IMAGES, 1, SIZE, SIZE, device=device()), torch.zeros(IMAGES, FINDINGS, device=device())
 
     def step() -> torch.Tensor:
-        with arithmetic(native()):
+        with arithmetic(here()):
             logits = model(normalised(images)).float()
         return binary_cross_entropy_with_logits(logits, labels)
 
@@ -123,7 +123,7 @@ def test_memory_of_dreambooth(benchmark, base, tmp_path, monkeypatch, changes):
     images = noise(base, INSTANCES + PRIOR)
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         taken = benchmark.pedantic(lambda: pool.submit(most_memory, base, images, changes).result(), rounds=1)
-    benchmark.extra_info.update(precision=native(), gigabytes=round(taken / 1e9, 2))
+    benchmark.extra_info.update(precision=here(), gigabytes=round(taken / 1e9, 2))
     print(f"\nDreamBooth, batch 1 + 1, {changes or 'plain'}: {taken / 1e9:.2f} GB at most")
 
 

@@ -112,6 +112,9 @@ def compare(folder: Path) -> None:
     for name, x, y in (("roc", "fpr", "tpr"), ("pr", "recall", "precision")):
         points = [[finding, arm, at, at**0.5] for finding in FINDINGS for arm in ARMS for at in (0.0, 0.25, 1.0)]
         write(folder, f"compare/{name}.csv", [["finding", "arm", x, y], *points])
+    header = "shots arm trial finding images positives auroc ap".split()
+    within = [[10, arm, k, name, 50, 8, 0.8, 0.3 + k / 5] for arm in ARMS for k in (0, 1) for name in families]
+    write(folder, "validate/trio.csv", [header, *within])
     header = "shots arm trial finding threshold balanced_accuracy f1 calibration_error".split()
     called = [[10, arm, k, name, 0.3, 0.6 + k / 5, 0.4, 0.05] for arm in ARMS for k in (0, 1) for name in families]
     write(folder, "compare/decisions.csv", [header, *called])

@@ -210,6 +210,34 @@ def test_a_voi_table_goes_before_the_window(read):
     assert np.abs(grey - 255 * (expected - low) / (high - low)).max() < 0.1
 
 
+def test_a_voi_table_that_falls_turns_the_picture(read):
+    rising, falling = np.arange(4096), np.arange(4095, -1, -1)
+    (plain, _), (turned, _) = (read(picture(3), **table_of("VOILUTSequence", of, 12)) for of in (rising, falling))
+    assert np.abs(turned - (255 - plain)).max() < 0.1
+
+
+@pytest.mark.parametrize(("centre", "width"), [(60000, 100), (-9000, 10), (2000, 0), (None, 400), (2000, None)])
+def test_a_window_that_shows_nothing_gives_way_to_percentiles(read, centre, width):
+    plain, _ = read(picture(3))
+    grey, _ = read(picture(3), WindowCenter=centre, WindowWidth=width)
+    assert (grey == plain).all()
+
+
+def test_of_several_windows_the_first_is_taken(read):
+    plain, _ = read(picture(3), WindowCenter=2000, WindowWidth=3000)
+    grey, _ = read(picture(3), WindowCenter=[2000, 500], WindowWidth=[3000, 100])
+    assert (grey == plain).all()
+
+
+def test_a_picture_that_tells_no_polarity_is_refused(read, tmp_path):
+    read(picture(3))
+    header = dcmread(tmp_path / "x.dicom")
+    del header.PhotometricInterpretation
+    header.save_as(tmp_path / "y.dicom")
+    with pytest.raises(UnreadableError, match=r"^no PhotometricInterpretation, so dense may be white or black$"):
+        decode((tmp_path / "y.dicom").read_bytes(), "header")
+
+
 def test_a_modality_table_comes_before_the_window(read):
     halved = np.arange(4096) // 2
     table = table_of("ModalityLUTSequence", halved, 16) | {"WindowCenter": 1024, "WindowWidth": 2048}

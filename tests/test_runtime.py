@@ -1,6 +1,7 @@
 import errno
 import math
 import os
+import platform
 import resource
 import shutil
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from tokenizers import Tokenizer, models
 
 from raremix.runtime import checkpoints
 from raremix.runtime.checkpoints import Checkpoint
-from raremix.runtime.device import arithmetic, device, one_core, seeded
+from raremix.runtime.device import arithmetic, device, laid_out, native, one_core, seeded
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import full_disk, read_json, replacing, sha256, write_json
 from raremix.runtime.losses import Losses
@@ -268,9 +269,30 @@ def test_one_core_is_for_the_block_alone(monkeypatch):
     assert torch.get_num_threads() == 2
 
 
-def test_precision_is_what_was_asked_for():
+@pytest.mark.parametrize(("multiplied", "kind"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_precision_is_what_was_asked_for_where_the_cpu_multiplies_it(monkeypatch, multiplied, kind):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: multiplied)
     layer, x = torch.nn.Linear(4, 4), torch.randn(2, 4)
     with arithmetic("bfloat16"):
-        assert layer(x).dtype == torch.bfloat16
+        assert layer(x).dtype == kind
     with arithmetic("float32"):
         assert layer(x).dtype == torch.float32
+
+
+def test_processors_of_another_kind_are_taken_at_their_word(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert native("bfloat16") == "bfloat16"
+
+
+def test_a_gpu_multiplies_what_it_is_asked_to_and_lays_networks_out_for_it(monkeypatch):
+    layer, moved = torch.nn.Conv2d(3, 4, 3), []
+    with monkeypatch.context() as patch:
+        patch.setattr("raremix.runtime.device.device", lambda: torch.device("cuda"))
+        patch.setattr(layer, "to", lambda *where, **how: moved.append((where, how)))
+        assert native("bfloat16") == "bfloat16"
+        assert laid_out(layer) is layer
+    assert moved == [((torch.device("cuda"),), {}), ((), {"memory_format": torch.channels_last})]
+    assert not laid_out(layer).weight.is_contiguous(memory_format=torch.channels_last)

@@ -74,6 +74,16 @@ def test_where_memory_is_short_the_same_images_are_drawn_in_halves(base, monkeyp
     assert "no memory for 5 images at once; drawing 3" in capsys.readouterr().out
 
 
+def test_what_memory_was_too_short_for_once_is_not_tried_again(base, tmp_path, monkeypatch, capsys):
+    pipeline, sampling = load(base), replace(tiny.SAMPLING, batch=4)
+    order = plain(tiny.PROMPTS * 4, range(12))
+    files = [tmp_path / f"x-{index}-pos.png" for index in range(12)]
+    full_above(2, monkeypatch)
+    draw_all(pipeline, order, files, sampling, 1.0, None)
+    assert all(file.is_file() for file in files)
+    assert capsys.readouterr().out.count("no memory for") == 1
+
+
 def test_no_memory_for_one_image_is_one_clear_line(base, monkeypatch):
     full_above(0, monkeypatch)
     with pytest.raises(UserError, match="no memory left for a single image"):
@@ -101,15 +111,15 @@ def test_synthesis_goes_on_where_it_was_killed(base, tmp_path, monkeypatch):
     whole = [tmp_path / "whole" / f"x-{index}-pos.png" for index in range(6)]
     draw_all(pipeline, files=whole, **arguments)
     killed = [tmp_path / "killed" / f"x-{index}-pos.png" for index in range(6)]
-    calls = []
+    calls, fits = [], sample._as_fits
 
     def dies(*args):
         calls.append(args)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return draw(*args)
+        return fits(*args)
 
-    monkeypatch.setattr(sample, "draw", dies)
+    monkeypatch.setattr(sample, "_as_fits", dies)
     with pytest.raises(KeyboardInterrupt):
         draw_all(pipeline, files=killed, **arguments)
     assert sum(file.is_file() for file in killed) == 2

@@ -59,12 +59,27 @@ def test_dreambooth_changes_the_unet_and_nothing_else(base):
         assert all(torch.equal(old[name], new[name]) for name in old)
 
 
+def test_a_gradient_that_is_no_number_stops_the_run_at_its_step(base, monkeypatch):
+    clip, steps = torch.nn.utils.clip_grad_norm_, []
+
+    def spoiled(learned, most):
+        steps.append(most)
+        if len(steps) == 3:
+            learned[0].grad.fill_(torch.nan)
+        return clip(learned, most)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spoiled)
+    with pytest.raises(UserError, match=r"^the loss is nan at step 2; lower the learning rate or use float32$"):
+        teach(base)
+
+
 def first_gradients(base, training, monkeypatch):
     """Of one step, before they are clipped; its loss."""
     found = []
 
     def keep(learned, most):
         found.append(torch.cat([parameter.grad.flatten() for parameter in learned]))
+        return found[0].norm()
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.nn.utils, "clip_grad_norm_", keep)

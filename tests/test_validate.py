@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import average_precision_score
 
 from raremix.data.manifest import FIXED
 from raremix.runtime.errors import UserError
@@ -144,3 +145,33 @@ def test_the_command_line_reads_the_study_from_params(profile):
     flags = ["--manifest", "data/manifest.csv", "--runs", "runs", "--out", "out"]
     run(validate, [str(params), *(str(profile / f) if not f.startswith("--") else f for f in flags)])
     assert (profile / "out" / "summary.json").is_file()
+
+
+def test_within_the_trio_are_its_images_alone(profile):
+    file = profile / "data" / "manifest.csv"
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    call(profile)
+    assert (profile / "metrics" / "trio.csv").read_text() == "shots,arm,trial,finding,images,positives,auroc,ap\n"
+    table["reader_trio"] = ["R10|R8|R9"] * 25 + ["R1|R2|R3"] * 15
+    table.to_csv(file, index=False)
+    call(profile)
+    found = pd.read_csv(profile / "metrics" / "trio.csv").set_index(["arm", "trial", "finding"])
+    assert set(found["images"]) == {25}
+    assert found.loc[("vanilla", 0, "nodule"), "positives"] == (table["nodule"][:25] == "1").sum()
+    assert found.loc[("vanilla", 0, "macro"), "positives"] == (table[FINDINGS][:25] == "1").any(axis=1).sum()
+    for trial in STUDY.trials:
+        rows = pd.read_csv(profile / "runs" / f"vanilla-10-{trial}" / "predictions.csv", dtype={"image_id": str})
+        one = rows[(rows["finding"] == "nodule") & rows["image_id"].isin(table["image_id"][:25])]
+        expected = average_precision_score(one["label"], one["probability"])
+        assert found.loc[("vanilla", trial, "nodule"), "ap"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_where_nobody_of_the_trio_s_images_carries_a_finding_it_has_no_score(profile):
+    file = profile / "data" / "manifest.csv"
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    table["reader_trio"] = ["R10|R8|R9" if nodule == "0" else "R1|R2|R3" for nodule in table["nodule"]]
+    table.to_csv(file, index=False)
+    call(profile)
+    found = pd.read_csv(profile / "metrics" / "trio.csv").set_index("finding")
+    assert found.loc["nodule", ["auroc", "ap"]].isna().all(axis=None)
+    assert found.loc["effusion", "ap"].notna().all()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.config import disable_value_validation
 from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -24,12 +25,12 @@ Window = Literal["header", "percentiles"]  # what of an image is black and what 
 def decode(content: bytes, window: Window) -> tuple[Grey, dict[str, str]]:
     """Pixels ``[height, width]`` in 0..255, dense bright whatever the tag says, and facts (see ``facts``).
 
-    Rescale is applied, and, if the ``window`` is the header's, its VOI LUT or window; if there is none, or if the
-    ``window`` is percentiles, those of 0.5 and 99.5 are its ends.
+    Rescale is applied, and, if the ``window`` is the header's, its VOI LUT or window; if there is none, if it leaves
+    one grey of all pixels, or if the ``window`` is percentiles, those of 0.5 and 99.5 are its ends.
 
     Raises:
-        UnreadableError: deflated, several frames, colour, one value everywhere, or far too many pixels. pydicom's
-        own exceptions for damaged files.
+        UnreadableError: deflated, several frames, colour, of a kind that is not told, one value everywhere, or far too
+        many pixels. pydicom's own exceptions for damaged files.
     """
     with disable_value_validation():
         _refuse_deflated(content)
@@ -39,8 +40,9 @@ def decode(content: bytes, window: Window) -> tuple[Grey, dict[str, str]]:
         values = apply_modality_lut(_levels(stored), header)
         if np.ptp(values) == 0:
             raise UnreadableError("every pixel has the same value")
-        shown = window == "header" and _has_window(header)
-        grey = _pixels(_shown(values, header), stored) if shown else robust(_pixels(values, stored))
+        grey = _pixels(_shown(values, header), stored) if window == "header" and _has_window(header) else None
+        if grey is None or np.ptp(grey) == 0:
+            grey = robust(_pixels(values, stored))
         return 255 - grey if header.PhotometricInterpretation == "MONOCHROME1" else grey, facts(header)
 
 
@@ -78,6 +80,8 @@ def _refuse(header: Dataset) -> None:
     if frames > 1:
         raise UnreadableError(f"{frames} frames; only single images are read")
     check_size(int(header.Columns), int(header.Rows))
+    if "PhotometricInterpretation" not in header:
+        raise UnreadableError("no PhotometricInterpretation, so dense may be white or black")
     if int(header.get("SamplesPerPixel") or 1) > 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise UnreadableError(f"a colour image ({kind}); only grey radiographs are read")
 
@@ -104,8 +108,9 @@ def _pixels(of_levels: NDArray[Any], stored: NDArray[Any]) -> NDArray[Any]:
 
 
 def _has_window(header: Dataset) -> bool:
-    window = (header.get(tag) is not None for tag in ("WindowCenter", "WindowWidth"))
-    return bool(header.get("VOILUTSequence")) or all(window)
+    width = header.get("WindowWidth")
+    widest = max(width) if isinstance(width, MultiValue) else width
+    return bool(header.get("VOILUTSequence")) or (header.get("WindowCenter") is not None and (widest or 0) > 0)
 
 
 def _shown(values: NDArray[Any], header: Dataset) -> Grey:
@@ -119,8 +124,10 @@ def _shown(values: NDArray[Any], header: Dataset) -> Grey:
     with np.errstate(over="ignore"):  # a sigmoid window, far below its centre
         shown = apply_voi_lut(np.append(values, ends).astype(values.dtype), header)
     # pydicom returns the window in units that depend on the bits stored, and on the sign of a rescale slope; the two
-    # appended values are its ends.
+    # appended values are its ends. A table that falls is meant to.
     black, white = float(shown[-2]), float(shown[-1])
+    if header.get("VOILUTSequence"):
+        black, white = min(black, white), max(black, white)
     return stretch(shown[:-2], black, white) if white > black else stretch(-shown[:-2], -black, -white)
 
 

@@ -22,7 +22,7 @@ from raremix.generator.loss import Noised, box_weights, denoising_loss, min_snr,
 from raremix.generator.tokens import encode as encode_text
 from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
-from raremix.runtime.device import Precision, arithmetic, device, seeded
+from raremix.runtime.device import Precision, arithmetic, device, laid_out, seeded
 from raremix.runtime.errors import UserError
 from raremix.runtime.losses import Losses
 from raremix.runtime.progress import track
@@ -136,6 +136,7 @@ def fine_tune(
     """
     count = training.accumulation * processes.count()
     pipeline.to(device())
+    laid_out(pipeline.unet)
     unet, schedule = pipeline.unet, DDPMScheduler.from_config(pipeline.scheduler.config)
     views = _encoded_views(pipeline, instances, training, precision, seed)
     lessons = _Lessons(*views, encode_images(pipeline.vae, prior.images, precision), prior.prompts)
@@ -162,8 +163,8 @@ def fine_tune(
         mine = processes.share(list(batch.parts(count)))
         loss = torch.stack([_learn(forward, part, embed, precision) for part in mine]).sum()
         processes.add_up([loss, *(p.grad for p in learned if p.grad is not None)])
-        losses.append(loss)
-        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        length = torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        losses.append(torch.where(length.isfinite(), loss, length))
         optimizer.step()
         optimizer.zero_grad()
         ema.step(averaged)

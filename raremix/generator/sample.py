@@ -17,7 +17,7 @@ from raremix.generator.latents import decode
 from raremix.generator.latents import encode as latents_of
 from raremix.generator.tokens import encode
 from raremix.runtime import processes
-from raremix.runtime.device import Precision, arithmetic, device
+from raremix.runtime.device import Precision, arithmetic, device, laid_out
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import replacing
 from raremix.runtime.progress import track
@@ -81,7 +81,20 @@ def draw(
     Raises:
         UserError: it has none for a single image.
     """
-    images, start, most = [], 0, sampling.batch
+    return _as_fits(pipeline, order, sampling, strength, guidance_limit, sampling.batch)[0]
+
+
+def _as_fits(
+    pipeline: StableDiffusionPipeline,
+    order: Order,
+    sampling: Sampling,
+    strength: float,
+    guidance_limit: float | None,
+    most: int,
+) -> tuple[NDArray[np.uint8], int]:
+    """The images of ``order``, drawn in batches of ``most`` or, where memory is short, fewer; and of how many."""
+    laid_out(pipeline.unet)
+    images, start = [], 0
     while start < len(order):
         part = slice(start, start + most)
         with suppress(torch.OutOfMemoryError):
@@ -89,7 +102,7 @@ def draw(
             start += most
             continue
         most = _fewer(len(order[part]))  # out here, where nothing holds the tensors of the attempt
-    return np.concatenate(images)
+    return np.concatenate(images), most
 
 
 def _fewer(images: int) -> int:
@@ -174,15 +187,18 @@ def draw_all(
 ) -> None:
     """Draw an image into each of ``files``, batch by batch; a batch whose files are all there is not drawn again.
 
+    Where the device has no memory for a batch, halves of it are drawn from then on. What is killed within a batch draws
+    it whole again: in bfloat16 an image's last digits depend on its company.
+
     Where there are several processes, each draws its share of the batches, and all return when all are there.
     """
     files[0].parent.mkdir(parents=True, exist_ok=True)
-    mine = processes.share(range(0, len(files), sampling.batch))
+    mine, most = processes.share(range(0, len(files), sampling.batch)), sampling.batch
     for start in track(mine, f"synthesize {files[0].stem.rsplit('-', 2)[0]}"):
         part = slice(start, start + sampling.batch)
         if all(file.is_file() for file in files[part]):
             continue
-        drawn = draw(pipeline, order[part], sampling, strength, guidance_limit)
+        drawn, most = _as_fits(pipeline, order[part], sampling, strength, guidance_limit, most)
         for image, file in zip(drawn, files[part], strict=True):
             with replacing(file) as temporary:
                 save(image, temporary)

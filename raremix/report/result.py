@@ -9,7 +9,7 @@ from raremix.report import charts
 from raremix.report.blocks import Block, Chart, Fold, Legend, Section, Side, Table, Text
 from raremix.report.cells import Cell, interval, number, spread, word, words
 from raremix.report.inputs import Inputs
-from raremix.report.tables import Column, figure, in_order, p_value, plain, ranged, tabulate, values, whole
+from raremix.report.tables import Column, figure, in_order, p_value, plain, ranged, spoken, tabulate, values, whole
 
 SEEN = "smallest difference that would show"
 METRICS = {"ap": "Average precision", "auroc": "AUROC"}  # these first, by these names
@@ -42,7 +42,7 @@ def answer(inputs: Inputs) -> Section:
 
 
 def arms(inputs: Inputs) -> Section:
-    """A table a metric: every arm with its interval; its mean and deviation over trials, folded where there is one."""
+    """A table a metric: every arm with its interval; folded where there is one, what else is told of arms."""
     found = inputs.figures("compare/summary.json").get(str(inputs.shots), {})
     if not found:
         return Section("The arms", [Text("Not in this run: metrics/compare/summary.json has no arm at these shots.")])
@@ -59,10 +59,25 @@ def arms(inputs: Inputs) -> Section:
         )
         for metric in metrics
     ]
+    tables += _within_the_trio(inputs)
     note = "A click on a column's title, or Enter on it, sorts a table."
     if ranges := _ranges(inputs, families):
-        return Section("The arms", [Text(f"{note} {OWN}"), *ranges, Fold("Mean ± SD over trials", tables)])
+        return Section(
+            "The arms",
+            [Text(f"{note} {OWN}"), *ranges, Fold("Mean ± SD over trials, and within the trio of readers", tables)],
+        )
     return Section("The arms", [Text(note), *tables])
+
+
+def _within_the_trio(inputs: Inputs) -> list[Table]:
+    """Where readers are known, each arm's mean over trials among the validation images of the three who saw most."""
+    found = inputs.at_shots("validate/trio.csv")
+    if found.empty:
+        return []
+    means = found.groupby(["arm", "finding"], sort=False)[["images", "positives", "auroc", "ap"]].mean().reset_index()
+    columns = {"arm": plain("arm"), "finding": spoken("finding"), "images": whole("images")}
+    columns |= {"positives": whole("positives"), "AUROC": figure("auroc"), "average precision": figure("ap")}
+    return [tabulate("Validation images of readers R8, R9 and R10 alone: mean over trials", means, columns)]
 
 
 def differences(inputs: Inputs) -> Section:

@@ -1,5 +1,6 @@
 """Where tensors live and in which precision they are multiplied: the only place that knows a GPU from a CPU."""
 
+import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -12,6 +13,7 @@ from raremix.runtime.cores import cores
 from raremix.runtime.seeds import seed_for
 
 Precision = Literal["float32", "bfloat16"]
+X86 = ("x86_64", "AMD64")
 
 _most: ContextVar[int | None] = ContextVar("the most cores to use", default=None)
 
@@ -41,18 +43,38 @@ def one_core() -> Iterator[None]:
         device()
 
 
+def native(precision: Precision) -> Precision:
+    """``precision``, or float32 on an x86 CPU without instructions for bfloat16 (AVX512-BF16).
+
+    Such a one imitates it: a step of training then takes 1.5 to 1.8 times as long as in float32, and is less exact.
+    """
+    imitated = device().type == "cpu" and platform.machine() in X86 and not torch.cpu._is_avx512_bf16_supported()
+    return "float32" if imitated else precision
+
+
 @contextmanager
 def arithmetic(precision: Precision) -> Iterator[None]:
-    """Autocast to ``precision``, with the attention kernel that is fastest here.
+    """Autocast to ``precision`` where it is ``native``, with the attention kernel that is fastest here.
 
     On CPUs the flash kernel's backward in bfloat16 takes longer than the whole rest of a small UNet.
     """
     with ExitStack() as stack:
         where = device().type
-        stack.enter_context(torch.autocast(where, torch.bfloat16, enabled=precision == "bfloat16"))
+        stack.enter_context(torch.autocast(where, torch.bfloat16, enabled=native(precision) == "bfloat16"))
         if where == "cpu":
             stack.enter_context(sdpa_kernel([SDPBackend.MATH]))
         yield
+
+
+def laid_out(network: torch.nn.Module) -> torch.nn.Module:
+    """``network`` on the device, on a GPU in the memory layout that its convolutions like best.
+
+    On CPUs that layout costs a UNet a quarter of its speed, by its group norms.
+    """
+    network.to(device())
+    if device().type == "cuda":
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def seeded(*names: object) -> torch.Generator:
