@@ -4,6 +4,8 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -14,7 +16,7 @@ from vindr_tree import compressed, picture, write_dicom
 
 from raremix.data import dicom
 from raremix.data.dicom import decode
-from raremix.data.pixels import UnreadableError, decode_picture, fit
+from raremix.data.pixels import UnreadableError, decode_picture, fit, robust
 
 
 @pytest.fixture
@@ -96,6 +98,18 @@ def test_what_is_done_to_grey_levels_is_what_would_be_done_to_pixels(read, monke
         assert np.array_equal(looked_up, read(pixels, **tags)[0])
     assert looked_up.shape == pixels.shape
     assert len(np.unique(looked_up)) > 100
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(-500, 500), st.integers(0, 40)), min_size=1, max_size=60, unique_by=lambda at: at[0])
+)
+def test_percentiles_of_counted_values_are_numpy_s_to_the_last_digit(counted):
+    values, counts = (np.array(column) for column in zip(*counted, strict=True))
+    repeated = np.repeat(values, counts)
+    if len(np.unique(repeated)) < 2:
+        return
+    assert np.array_equal(np.repeat(robust(values, counts), counts), robust(repeated))
 
 
 def test_monochrome1_shows_the_same_as_its_inverse_in_monochrome2(read):

@@ -40,9 +40,10 @@ def decode(content: bytes, window: Window) -> tuple[Grey, dict[str, str]]:
         values = apply_modality_lut(_levels(stored), header)
         if np.ptp(values) == 0:
             raise UnreadableError("every pixel has the same value")
-        grey = _pixels(_shown(values, header), stored) if window == "header" and _has_window(header) else None
-        if grey is None or np.ptp(grey) == 0:
-            grey = robust(_pixels(values, stored))
+        shown = _shown(values, header) if window == "header" and _has_window(header) else None
+        if shown is None or np.ptp(shown) == 0:
+            shown = robust(values, _counts(stored) if len(values) < stored.size else None)
+        grey = _pixels(shown, stored)
         return 255 - grey if header.PhotometricInterpretation == "MONOCHROME1" else grey, facts(header)
 
 
@@ -105,6 +106,15 @@ def _pixels(of_levels: NDArray[Any], stored: NDArray[Any]) -> NDArray[Any]:
         rows = slice(top, top + ROWS)
         np.take(of_levels, stored[rows].astype(np.intp) - low, out=pixels[rows], mode="clip")
     return pixels
+
+
+def _counts(stored: NDArray[Any]) -> NDArray[np.int64]:
+    """How often each value from the least of ``stored`` to the greatest is there."""
+    low, span = int(stored.min()), int(stored.max()) - int(stored.min()) + 1
+    counts = np.zeros(span, np.int64)
+    for top in range(0, len(stored), ROWS):
+        counts += np.bincount((stored[top : top + ROWS].astype(np.intp) - low).ravel(), minlength=span)
+    return counts
 
 
 def _has_window(header: Dataset) -> bool:
