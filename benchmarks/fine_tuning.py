@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -68,6 +69,8 @@ def ours(base: Path, images: np.ndarray, instances: int, steps: int, batch: int,
     boxes[:, 20:30, 20:30] = 1
     taught = Captioned(images[:instances], [f"{captions.CLASS_PROMPT} {TOKEN}"] * instances, boxes)
     prior = Captioned(images[instances:], [captions.CLASS_PROMPT] * (len(images) - instances), flat[instances:])
+    checkpoint = Checkpoint("benchmark", uuid4().hex)  # some run side by side
     training = replace(TRAINING, steps=steps, batch=batch, **changes)
-    fine_tune(pipeline, taught, prior, training, here(), "benchmark", Checkpoint("benchmark"), clock.tick)
+    fine_tune(pipeline, taught, prior, training, here(), "benchmark", checkpoint, clock.tick)
+    checkpoint.clear()
     return clock

@@ -13,6 +13,7 @@ from raremix.classifier.published import check_imagenet
 from raremix.data.findings import known
 from raremix.diagnosis.editing import check_start
 from raremix.generator import preflight
+from raremix.runtime.device import native
 from raremix.runtime.errors import UserError
 from stages.attributes import table
 from stages.boundary import check_images
@@ -57,7 +58,7 @@ def check_weights(values: dict[str, Any]) -> str:
     folder = preflight.found(base.pretrained, base.revision)
     if folder is None:
         return f"{base.pretrained} at {base.revision} will be downloaded; its terms are on its card at the hub\n"
-    training, lora, mixed = tuning.training, tuning.lora_rank is not None, tuning.precision == "bfloat16"
+    training, lora, mixed = tuning.training, tuning.lora_rank is not None, native(tuning.precision) == "bfloat16"
     averaged = training.ema_decay is not None
     use = preflight.Use(values["ingest"].size, lora, training.text_encoder, averaged, mixed)
     return preflight.check(folder, use) + "\n"

@@ -33,14 +33,11 @@ def lying(file, side):
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_a_picture_of_its_header_s_size_passes(file, syntax):
-    content = compressed(file, syntax)
-    assert check(content) is None
-    header = dcmread(io.BytesIO(content))
+    header = dcmread(io.BytesIO(compressed(file, syntax)))
+    assert check(header) is None
     header.Rows = 63
-    out = io.BytesIO()
-    header.save_as(out)
     with pytest.raises(UnreadableError, match=r"^its header says 48 x 63 pixels, the picture in it 48 x 64$"):
-        check(out.getvalue())
+        check(header)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "JPEG2000"])
@@ -56,8 +53,8 @@ def test_what_tells_no_size_has_none(stream):
 
 
 def test_uncompressed_and_run_lengths_are_left_to_pydicom(file):
-    assert check(file.read_bytes()) is None
-    assert check(compressed(file, "RLELossless")) is None
+    for content in (file.read_bytes(), compressed(file, "RLELossless")):
+        assert check(dcmread(io.BytesIO(content))) is None
 
 
 def test_a_kilobyte_that_claims_gigabytes_is_set_aside_before_it_takes_them(tmp_path, monkeypatch):

@@ -230,10 +230,19 @@ def test_a_voi_table_that_falls_turns_the_picture(read):
     assert np.abs(turned - (255 - plain)).max() < 0.1
 
 
-@pytest.mark.parametrize(("centre", "width"), [(60000, 100), (-9000, 10), (2000, 0), (None, 400), (2000, None)])
+@pytest.mark.parametrize(
+    ("centre", "width"),
+    [(60000, 100), (-9000, 10), (2000, 0), (2000, 0.5), ([1, 2], [0, 100]), (None, 400), (2000, None), ("", "")],
+)
 def test_a_window_that_shows_nothing_gives_way_to_percentiles(read, centre, width):
     plain, _ = read(picture(3))
     grey, _ = read(picture(3), WindowCenter=centre, WindowWidth=width)
+    assert (grey == plain).all()
+
+
+def test_a_voi_table_that_leaves_one_grey_gives_way_to_percentiles(read):
+    plain, _ = read(picture(3))
+    grey, _ = read(picture(3), **table_of("VOILUTSequence", np.full(4096, 7), 12))
     assert (grey == plain).all()
 
 
@@ -246,10 +255,12 @@ def test_of_several_windows_the_first_is_taken(read):
 def test_a_picture_that_tells_no_polarity_is_refused(read, tmp_path):
     read(picture(3))
     header = dcmread(tmp_path / "x.dicom")
-    del header.PhotometricInterpretation
-    header.save_as(tmp_path / "y.dicom")
-    with pytest.raises(UnreadableError, match=r"^no PhotometricInterpretation, so dense may be white or black$"):
-        decode((tmp_path / "y.dicom").read_bytes(), "header")
+    header.PhotometricInterpretation = ""
+    for _ in range(2):
+        header.save_as(tmp_path / "y.dicom")
+        with pytest.raises(UnreadableError, match=r"^no PhotometricInterpretation, so dense may be white or black$"):
+            decode((tmp_path / "y.dicom").read_bytes(), "header")
+        header.pop("PhotometricInterpretation", None)
 
 
 def test_a_modality_table_comes_before_the_window(read):

@@ -97,9 +97,12 @@ def test_weights_in_another_form_are_none(folder):
         check(folder, USE)
 
 
-def test_a_broken_config_is_named(folder):
-    (folder / "unet" / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"unet/config.json can't be read \("):
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", "can't be read"), ("[]", "can't"), ('{"sample_size": [4, 4]}', "is \\[")]
+)
+def test_a_broken_config_is_named(folder, text, said):
+    (folder / "unet" / "config.json").write_text(text)
+    with pytest.raises(UserError, match=rf"^params.yaml, base.pretrained: {folder}/unet/config.json.* {said}"):
         check(folder, USE)
 
 
@@ -147,9 +150,36 @@ def not_cached(*_, **__):
 
 
 def test_what_is_cached_is_found_without_a_network(folder, monkeypatch):
-    monkeypatch.setattr(preflight, "snapshot_download", lambda source, revision, local_files_only: str(folder))
+    monkeypatch.setattr(preflight, "snapshot_download", lambda *_, **__: str(folder))
     monkeypatch.setattr(preflight, "HfApi", Hub())
     assert found(SOURCE, REVISION) == folder
+
+
+def cached(base, hub, *left_out):
+    """A cache as diffusers fills it: of all that the repository lists, without what it has no use for."""
+    home = hub / "models--CompVis--stable-diffusion-v1-4"
+    snapshot = home / "snapshots" / REVISION
+    shutil.copytree(base, snapshot)
+    for part in left_out:
+        shutil.rmtree(snapshot / part)
+    (snapshot / "README.md").unlink(missing_ok=True)
+    names = [file.relative_to(snapshot).as_posix() for file in snapshot.rglob("*") if file.is_file()]
+    listed = [*names, "unet/diffusion_pytorch_model.fp16.safetensors", "unet/diffusion_pytorch_model.bin", "README.md"]
+    (home / "trees").mkdir()
+    tree = {"format_version": 1, "files": {name: {"size": 1, "blob_id": name} for name in listed}}
+    (home / "trees" / f"{REVISION}.json").write_text(json.dumps(tree))
+    return snapshot
+
+
+def test_a_cache_without_other_forms_of_the_weights_is_enough(base, tmp_path, monkeypatch):
+    snapshot = cached(base, tmp_path)
+    real = preflight.snapshot_download
+    monkeypatch.setattr(preflight, "snapshot_download", lambda *where, **how: real(*where, cache_dir=tmp_path, **how))
+    monkeypatch.setattr(preflight, "HfApi", Hub())
+    assert found(SOURCE, REVISION) == snapshot
+    shutil.rmtree(snapshot / "unet")
+    with pytest.raises(UserError, match=r"is not in the hub's cache"):
+        found(SOURCE, REVISION)
 
 
 def test_imagenet_weights_in_the_cache_need_no_network(tmp_path, monkeypatch):

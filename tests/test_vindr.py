@@ -47,7 +47,7 @@ def test_a_whole_header_of_physionet_is_read(tree):
     assert run(tree)["other_lesion"].tolist() == [0, 1, 0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("reader", ["rad_ID", "radID", "rad id", "Rad-Id ", "radiologist_id"])
+@pytest.mark.parametrize("reader", ["rad_ID", "radID", "rad id", "Rad-Id ", "radiologist_id", "reader"])
 def test_other_spellings_of_readers_are_taken_and_said(tree, reader, capsys):
     respelled(tree, rad_id=reader)
     assert run(tree)["reader_trio"]["a"] == "R10|R8|R9"
@@ -83,6 +83,18 @@ def test_labels_without_their_image_are_set_aside(tree):
     bad = pd.read_csv(tree.parent / "quarantine.csv").set_index("path")["reason"]
     assert bad["train/a.dicom"] == "listed in annotations/image_labels_train.csv, but missing"
     assert bad["test/e.dicom"] == "listed in annotations/image_labels_test.csv, but missing"
+
+
+def test_a_part_may_have_no_image_but_not_all_parts(tree):
+    for file in (tree / "test").iterdir():
+        file.unlink()
+    write_inventory(tree)
+    assert list(run(tree, max_bad=0.5).index) == list("abcd")
+    for file in (tree / "train").iterdir():
+        file.unlink()
+    write_inventory(tree)
+    with pytest.raises(UserError, match=rf"^{tree}: no image train/<image_id>.dicom; is data.root VinDr-CXR's own"):
+        run(tree, max_bad=1.0)
 
 
 def test_labels_without_their_images_count_against_max_bad(tree):

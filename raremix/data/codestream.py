@@ -4,11 +4,8 @@ A DICOM header and the JPEG in it each tell how large the picture is, and a deco
 says 13,300 x 13,300 takes gigabytes, whatever its header says.
 """
 
-import io
-
-from pydicom import dcmread
+from pydicom import Dataset
 from pydicom.encaps import get_frame
-from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 
 from raremix.data.pixels import UnreadableError
@@ -20,18 +17,15 @@ FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # JPEG's and JPEG-LS' 
 ALONE = {0x01, *range(0xD0, 0xD9)}  # JPEG's markers without a segment
 
 
-def check(content: bytes) -> None:
-    """Refuse a DICOM file whose JPEG, JPEG-LS or JPEG 2000 is of another size than its header says.
+def check(header: Dataset) -> None:
+    """Refuse a DICOM image, of one frame, whose JPEG, JPEG-LS or JPEG 2000 is of another size than its ``header`` says.
 
     Raises:
         UnreadableError: it is. pydicom's own exceptions for damaged files.
     """
-    file = io.BytesIO(content)
-    read_preamble(file, force=False)
-    if _read_file_meta_info(file).get("TransferSyntaxUID") not in COMPRESSED:
+    if header.file_meta.get("TransferSyntaxUID") not in COMPRESSED:
         return
-    header = dcmread(io.BytesIO(content))
-    stream = get_frame(header.PixelData, 0, number_of_frames=int(header.get("NumberOfFrames") or 1))
+    stream = get_frame(header.PixelData, 0, number_of_frames=1)
     said, found = (int(header.Columns), int(header.Rows)), size(stream)
     if found != said and all(found):
         raise UnreadableError(

@@ -13,6 +13,7 @@ from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from raremix.data import codestream
 from raremix.data.findings import DEVICES
 from raremix.data.pixels import Grey, UnreadableError, check_size, robust, stretch
 
@@ -29,13 +30,14 @@ def decode(content: bytes, window: Window) -> tuple[Grey, dict[str, str]]:
     one grey of all pixels, or if the ``window`` is percentiles, those of 0.5 and 99.5 are its ends.
 
     Raises:
-        UnreadableError: deflated, several frames, colour, of a kind that is not told, one value everywhere, or far too
-        many pixels. pydicom's own exceptions for damaged files.
+        UnreadableError: deflated, several frames, colour, of a kind that is not told, one value everywhere, far too
+        many pixels, or other ones than the header says. pydicom's own exceptions for damaged files.
     """
     with disable_value_validation():
         _refuse_deflated(content)
         header = dcmread(io.BytesIO(content))
         _refuse(header)
+        codestream.check(header)
         stored = header.pixel_array
         values = apply_modality_lut(_levels(stored), header)
         if np.ptp(values) == 0:
@@ -81,7 +83,7 @@ def _refuse(header: Dataset) -> None:
     if frames > 1:
         raise UnreadableError(f"{frames} frames; only single images are read")
     check_size(int(header.Columns), int(header.Rows))
-    if "PhotometricInterpretation" not in header:
+    if not header.get("PhotometricInterpretation"):
         raise UnreadableError("no PhotometricInterpretation, so dense may be white or black")
     if int(header.get("SamplesPerPixel") or 1) > 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise UnreadableError(f"a colour image ({kind}); only grey radiographs are read")
@@ -118,9 +120,17 @@ def _counts(stored: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _has_window(header: Dataset) -> bool:
-    width = header.get("WindowWidth")
-    widest = max(width) if isinstance(width, MultiValue) else width
-    return bool(header.get("VOILUTSequence")) or (header.get("WindowCenter") is not None and (widest or 0) > 0)
+    if header.get("VOILUTSequence"):
+        return True
+    centre, width = (_first(header.get(tag)) for tag in ("WindowCenter", "WindowWidth"))
+    linear = header.get("VOILUTFunction", "LINEAR") == "LINEAR"
+    return None not in (centre, width) and (width >= 1 if linear else width > 0)  # what PS3.3 C.11.2.1.2 allows
+
+
+def _first(value: Any) -> Any:
+    """Of several windows the one that is applied; None for an empty one."""
+    value = value[0] if isinstance(value, MultiValue) and len(value) else value
+    return None if value in ("", None) else value
 
 
 def _shown(values: NDArray[Any], header: Dataset) -> Grey:
@@ -138,6 +148,8 @@ def _shown(values: NDArray[Any], header: Dataset) -> Grey:
     black, white = float(shown[-2]), float(shown[-1])
     if header.get("VOILUTSequence"):
         black, white = min(black, white), max(black, white)
+    if black == white:
+        return np.zeros(len(shown) - 2, np.float32)
     return stretch(shown[:-2], black, white) if white > black else stretch(-shown[:-2], -black, -white)
 
 

@@ -51,8 +51,8 @@ def refuse(pairs: pd.DataFrame, file: Path) -> None:
         first = pairs.iloc[0]
         raise UserError(
             f"'{first['image_id']}' of {first['part']} and '{first['other_image_id']}' of {first['other_part']} are "
-            f"nearly the same image; {file} lists all {len(pairs)} such pairs; take one of each out of data.root and "
-            "run `dvc repro`"
+            f"nearly the same image; {file} lists all {len(pairs)} such pairs; take one of each out of data.root "
+            "(labels without their image count against ingest.max_bad) and run `dvc repro`"
         )
 
 

@@ -25,7 +25,7 @@ from raremix.runtime.errors import UserError, one_line
 from raremix.runtime.files import replacing, sha256
 from raremix.runtime.progress import track
 
-DECODERS = (dicom, images, pixels)  # what is converted by others of these is converted again
+DECODERS = (codestream, dicom, images, pixels)  # what is converted by others of these is converted again
 LESS_MEMORY = "free memory or use fewer cores, as by `taskset --cpu-list 0 dvc repro ingest`"
 METADATA = ("view", "sex", "exposure_index", "body_thickness", "source_distance", "devices")
 
@@ -205,7 +205,6 @@ def _converted(job: Job) -> tuple[dict[str, str], Fit] | str:
         if hashlib.sha256(content).hexdigest() != job.sha256:
             raise UnreadableError("its sha256 is not inventory.csv's; get it again, or run `dvc repro -f acquire`")
         if job.source.suffix.lower() in DICOM:
-            codestream.check(content)
             grey, facts = dicom.decode(content, job.window)
         else:
             grey, facts = decode_picture(content), {}

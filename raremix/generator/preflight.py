@@ -6,6 +6,7 @@ Nothing is loaded: a model of four gigabytes is held against params.yaml and the
 import json
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,11 @@ KEY = "params.yaml, base.pretrained"
 NETWORKS = ("unet", "vae", "text_encoder")
 OTHERS = ("tokenizer", "scheduler")
 # Of full precision, whole or in shards; names with a variant ("fp16", "non_ema") are other copies of the same.
-WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(-\d+-of-\d+)?\.safetensors")
+NAMES = ("diffusion_pytorch_model", "model")
+WEIGHTS = re.compile(rf"({'|'.join(NAMES)})(-\d+-of-\d+)?\.safetensors")
+# All that diffusers asks of a repository, which may hold other forms of the same.
+FILES = ["model_index.json", *(f"{part}/*" for part in OTHERS), *(f"{part}/config.json" for part in NETWORKS)]
+FILES += [f"{part}/{name}{rest}.safetensors" for part in NETWORKS for name in NAMES for rest in ("", "-*-of-*")]
 FLOAT, HALF = 4, 2  # bytes
 
 
@@ -50,10 +55,10 @@ def found(source: str, revision: str | None) -> Path | None:
         return Path(source)
     if revision is None:
         raise UserError(f"params.yaml, base.revision: pin the revision of '{source}', or give a local folder")
-    try:
-        return Path(snapshot_download(source, revision=revision, local_files_only=True))
-    except (LocalEntryNotFoundError, ValueError):
-        pass
+    with suppress(LocalEntryNotFoundError, ValueError):
+        cached = Path(snapshot_download(source, revision=revision, local_files_only=True, allow_patterns=FILES))
+        if all((cached / part).is_dir() for part in (*NETWORKS, *OTHERS)):
+            return cached
     try:
         HfApi().repo_info(source, revision=revision, timeout=20)
     except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
@@ -107,17 +112,19 @@ def _shapes(file: Path) -> list[list[int]]:
 
 def _side(folder: Path) -> int:
     """Pixels a side of what the pipeline draws."""
-    unet, vae = (_config(folder / part) for part in ("unet", "vae"))
-    return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
+    levels = _configured(folder / "vae", "block_out_channels", list)
+    return int(_configured(folder / "unet", "sample_size", int)) * 2 ** (len(levels) - 1)
 
 
-def _config(part: Path) -> dict[str, Any]:
+def _configured(part: Path, key: str, kind: type) -> Any:
     file = part / "config.json"
     try:
-        read: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        value = json.loads(file.read_text(encoding="utf-8"))[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{KEY}: {file} can't be read ({one_line(error)}); get it again") from None
-    return read
+    if not isinstance(value, kind):
+        raise UserError(f"{KEY}: {file}: '{key}' is {value!r}, no {kind.__name__}; get it again")
+    return value
 
 
 def _needed(count: dict[str, int], use: Use) -> int:
@@ -135,5 +142,9 @@ def _free() -> int:
 def _licence(folder: Path) -> str:
     """As the front matter of the model's card has it."""
     card = folder / "README.md"
-    said = re.search(r"^license: *(\S+)", card.read_text(encoding="utf-8"), re.M) if card.is_file() else None
+    said = (
+        re.search(r"^license: *(\S+)", card.read_text(encoding="utf-8", errors="replace"), re.M)
+        if card.is_file()
+        else None
+    )
     return said[1] if said else "see its own card"

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from raremix.runtime.device import device
+from raremix.runtime.device import device, native
 from raremix.runtime.errors import UserError, no_memory, one_line
 from raremix.runtime.files import replacing, sha256
 
@@ -85,6 +85,7 @@ def _digest(identity: tuple[object, ...]) -> str:
     digest, package = hashlib.sha256(), Path(__file__).parents[1]
     for item in (
         device().type,
+        native("bfloat16"),
         *(f"{name} {version(name)}" for name in LIBRARIES),
         *identity,
         *sorted(package.rglob("*.py")),

@@ -37,8 +37,11 @@ def read(root: Path, inventory: dict[str, str]) -> Source:
         }
     records: list[Record] = []
     bad: list[Bad] = []
+    found = {part: _images(inventory, part, root) for part in parts}
+    if not any(found.values()):
+        raise UserError(f"{root}: no image train/<image_id>.dicom; is data.root VinDr-CXR's own directory?")
     for part, (labels, boxes) in parts.items():
-        paths = _images(inventory, part, root)
+        paths = found[part]
         marks = _kaggle_marks(root, labels, inventory) if kaggle else _marks(root, labels, inventory)
         labelled = set(marks["image_id"])
         marked = _boxes(root, boxes, inventory, labelled)
@@ -57,8 +60,6 @@ def _images(inventory: dict[str, str], part: str, root: Path) -> dict[str, str]:
             if match[1] in found:
                 raise UserError(f"{root}: image '{match[1]}' is there twice, {found[match[1]]} and {path}; remove one")
             found[match[1]] = path
-    if not found:
-        raise UserError(f"{root}: no image {part}/<image_id>.dicom; is data.root VinDr-CXR's own directory?")
     return found
 
 

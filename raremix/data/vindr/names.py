@@ -14,7 +14,13 @@ from raremix.data.findings import slug
 from raremix.runtime.errors import UserError
 
 IDS = {"imageid": "image_id"}
-READERS = {"radid": "reader", "radiologistid": "reader", "readerid": "reader", "radiologist": "reader"}
+READERS = {
+    "reader": "reader",
+    "radid": "reader",
+    "radiologistid": "reader",
+    "readerid": "reader",
+    "radiologist": "reader",
+}
 
 
 def _table() -> dict[str, str]:
