@@ -111,15 +111,15 @@ def test_synthesis_goes_on_where_it_was_killed(base, tmp_path, monkeypatch):
     whole = [tmp_path / "whole" / f"x-{index}-pos.png" for index in range(6)]
     draw_all(pipeline, files=whole, **arguments)
     killed = [tmp_path / "killed" / f"x-{index}-pos.png" for index in range(6)]
-    calls, fits = [], sample._as_fits
+    calls, batch = [], sample._batch
 
     def dies(*args):
         calls.append(args)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return fits(*args)
+        return batch(*args)
 
-    monkeypatch.setattr(sample, "_as_fits", dies)
+    monkeypatch.setattr(sample, "_batch", dies)
     with pytest.raises(KeyboardInterrupt):
         draw_all(pipeline, files=killed, **arguments)
     assert sum(file.is_file() for file in killed) == 2

@@ -151,16 +151,16 @@ def test_a_killed_fine_tuning_and_synthesis_go_on_to_the_same_bytes(study, monke
 
     sampling = f"{what} --model {tmp_path}/model --log {tmp_path}/log --synthesize.sampling.batch 4"
     run(synthesize.synthesize, f"{sampling} --drawn {tmp_path}/whole --out {tmp_path}/tables".split())
-    draw, drawn = sample.draw, []
+    batch, drawn = sample._batch, []
 
     def killed(*arguments):
         drawn.append(arguments)
         if len(drawn) == 2:
             raise KeyboardInterrupt
-        return draw(*arguments)
+        return batch(*arguments)
 
     with monkeypatch.context() as once:
-        once.setattr(sample, "draw", killed)
+        once.setattr(sample, "_batch", killed)
         with pytest.raises(SystemExit, match="130"):
             run(synthesize.synthesize, f"{sampling} --drawn {tmp_path}/again --out {tmp_path}/others".split())
         run(synthesize.synthesize, f"{sampling} --drawn {tmp_path}/again --out {tmp_path}/others".split())
