@@ -13,6 +13,7 @@ from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 
 from raremix.data import ingest as room
 from raremix.data import nih, table, vindr
+from raremix.data import tables as known
 from raremix.data.checksums import write_checksums
 from raremix.data.dicom import Window
 from raremix.data.labels import Rule
@@ -55,12 +56,12 @@ def ingest(data: Data, ingest: Ingest, inventory: Path, images: Path, tables: Pa
         quarantine = tables / "quarantine.csv"
         write_csv(pd.DataFrame([(b.path, b.reason) for b in bad], columns=["path", "reason"]), quarantine)
         room.check_bad(seen, bad, ingest.max_bad, quarantine)
-    written = room.tables(seen, source.findings, ingest.rule, images, ingest.size, real=data.layout != "phantom")
+    written = known.tables(seen, source.findings, ingest.rule, images, ingest.size, real=data.layout != "phantom")
     for name, frame in written.items():
         write_csv(frame, tables / f"{name}.csv", float_format="%.2f")
     files = written["manifest"]["file"]
     write_checksums({file: sha256(Path(file)) for file in files}, tables / "images.sha256")
-    write_json(metrics / "summary.json", room.summary(written, bad, ingest.rule))
+    write_json(metrics / "summary.json", known.summary(written, bad, ingest.rule))
 
 
 if __name__ == "__main__":

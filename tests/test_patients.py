@@ -1,0 +1,41 @@
+import pytest
+from vindr_tree import picture, run, write_dicom, write_inventory, write_tree
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_tree(tmp_path / "raw")
+
+
+SECRETS = {
+    "PatientID": "SECRET-MRN",
+    "PatientName": "SECRET^NAME",
+    "PatientBirthDate": "19010203",
+    "AccessionNumber": "SECRET-ACC",
+    "InstitutionName": "SECRET HOSPITAL",
+    "ReferringPhysicianName": "SECRET^DOCTOR",
+    "StudyDate": "19020304",
+    "StudyDescription": "SECRET STUDY",
+    "ImageComments": "SECRET words beside a pacemaker",
+    "OtherPatientIDs": "SECRET-OTHER",
+}
+
+
+def test_nothing_of_a_real_patient_s_header_reaches_an_output(tree):
+    for name in "ab":
+        write_dicom(tree / "train" / f"{name}.dicom", picture(ord(name)), **SECRETS)
+    write_inventory(tree)
+    frame = run(tree, layout="vindr")
+    assert frame["patient_id"].tolist() == ["patient#0", "patient#0", "patient#1", "patient#2", "patient#3", "f"]
+    written = [path for path in tree.parent.rglob("*") if path.is_file() and tree not in path.parents]
+    assert len(written) > 10
+    for path in written:
+        content = path.read_bytes()
+        assert not any(word in content for word in (b"SECRET", b"19010203", b"19020304")), path
+
+
+def test_visits_of_numbered_patients_are_those_of_their_dates(tree):
+    named, numbered = run(tree), run(tree, layout="vindr")
+    assert named["visit"].tolist() == numbered["visit"].tolist() == [1, 0, 0, 0, 0, 0]
+    assert named.drop(columns="patient_id").equals(numbered.drop(columns="patient_id"))
