@@ -3,8 +3,8 @@
 In: real images, all synthetic images, the arms' training sets, and a network that extracts the features: the backbone,
 or torchxrayvision's DenseNet-121 from a file. Out: fidelity.csv (KID, precision and recall, density and coverage,
 MS-SSIM; copies are not left out, as it is about the generator), added.csv (each arm's domain gap beside the diversity
-it adds); gap.png (where the synthetic images of the first trial's first arm that has some differ from real ones) and
-the names and scores of its images, gap.csv. Figures are on validation.
+it adds); for each arm gap-<arm>.png (where what it adds in the first trial differs from real images), and the names and
+scores of their images, gap.csv. Figures are on validation.
 """
 
 from dataclasses import asdict, dataclass
@@ -69,14 +69,15 @@ def fidelity(
         drawn = look(made, dict(zip(made["file"], made["sha256"], strict=True)), looking.features)
         training = everything.of(list(training_rows(rows, divided, shots)["image_id"]))
         validation = everything.of(list(divided["image_id"][divided["part"] == "validation"]))
+        added = _additions(study.arms, mixes, f"{shots}-{trial}", training, drawn, looking)
         found = {
             "fidelity": _fidelity(fidelity.measuring, study.findings, validation, training, drawn),
-            "added": _added(study, mixes, f"{shots}-{trial}", validation, training, drawn, looking),
+            "added": _added(added, study.findings, validation, training),
         }
         for name, table in found.items():
             tables[name].append(_with_key(table, shots, trial))
         if (shots, trial) == pairs[0]:
-            _show_gap(study, mixes, f"{shots}-{trial}", validation, drawn, looking, pictures)
+            _show_gaps(added, study.findings, validation, looking, pictures)
     for name, parts in tables.items():
         write_csv(pd.concat(parts), out / f"{name}.csv", "%.5g")
 
@@ -105,55 +106,49 @@ def _carriers(gallery: Gallery, findings: list[str]) -> Gallery:
     return gallery.of(gallery.rows.index[gallery.rows[findings].eq(1).any(axis=1)])
 
 
-def _added(
-    study: Study, mixes: Path, key: str, validation: Gallery, training: Gallery, drawn: Gallery, looking: Witness
-) -> pd.DataFrame:
-    """A row an arm that adds images: ``arm, added, gap, diversity``. Oversampling adds the ones it has again."""
-    rows = []
-    for arm in study.arms:
-        mixed = _mixed(mixes, arm, key)
+def _additions(
+    arms: list[str], mixes: Path, key: str, training: Gallery, drawn: Gallery, looking: Witness
+) -> dict[str, Gallery]:
+    """By arm: the images it adds, of the arms that add some. Oversampling adds the ones it has again."""
+    added = {}
+    for arm in arms:
+        mixed = pd.read_csv(mixes / f"{arm}-{key}.csv", dtype={"image_id": str})
         new = mixed[mixed["source"] != "real"]
         more = new if len(new) else mixed[mixed["weight"] > mixed["weight"].min()]
         if len(more):
             seen = {"synthetic": drawn, "real": training}.get(more["source"].iloc[0])
-            added = seen.of(list(more["image_id"])) if seen else _look_at(more, mixes / f"{arm}-{key}.sha256", looking)
-            ours, theirs = (one.rows[study.findings].to_numpy(np.int64) for one in (validation, added))
-            apart = gap(validation.features, ours, added.features, theirs)
-            rows.append((arm, len(more), apart, added_diversity(training.features, added.features, training.features)))
+            listed = mixes / f"{arm}-{key}.sha256"
+            added[arm] = (
+                seen.of(list(more["image_id"])) if seen else look(more, read_checksums(listed), looking.features)
+            )
+    return added
+
+
+def _added(added: dict[str, Gallery], findings: list[str], validation: Gallery, training: Gallery) -> pd.DataFrame:
+    """A row an arm: ``arm, added, gap, diversity``."""
+    rows = []
+    for arm, gallery in added.items():
+        ours, theirs = (one.rows[findings].to_numpy(np.int64) for one in (validation, gallery))
+        apart = gap(validation.features, ours, gallery.features, theirs)
+        gained = added_diversity(training.features, gallery.features, training.features)
+        rows.append((arm, len(gallery.rows), apart, gained))
     return pd.DataFrame(rows, columns=["arm", "added", "gap", "diversity"])
 
 
-def _look_at(rows: pd.DataFrame, checksums: Path, looking: Witness) -> Gallery:
-    return look(rows, read_checksums(checksums), looking.features)
-
-
-def _show_gap(
-    study: Study, mixes: Path, key: str, validation: Gallery, drawn: Gallery, looking: Witness, pictures: Path
+def _show_gaps(
+    added: dict[str, Gallery], findings: list[str], validation: Gallery, looking: Witness, pictures: Path
 ) -> None:
-    """No picture where there is nothing to show; its table is then a header."""
-    arm, names = _first_synthetic(study.arms, mixes, key)
-    found = None
-    if looking.pools(validation.pixels[:1]):
-        found = giveaways(validation, drawn.of(names), study.findings, looking.maps)
-    table = found.table if found else pd.DataFrame(columns=["image_id", "source", "score"])
-    write_csv(table, pictures / "gap.csv", "%.5g")
-    if found:
-        picture(found, arm).save(pictures / "gap.png")
-    else:
-        print("no picture of the domain gap: too few synthetic images in the arms, or the network pools no maps")
-
-
-def _first_synthetic(arms: list[str], mixes: Path, key: str) -> tuple[str, list[str]]:
-    """The first arm with synthetic images, and their names; none where no arm has any."""
-    for arm in arms:
-        mixed = _mixed(mixes, arm, key)
-        if names := list(mixed.loc[mixed["source"] == "synthetic", "image_id"]):
-            return arm, names
-    return "", []
-
-
-def _mixed(mixes: Path, arm: str, key: str) -> pd.DataFrame:
-    return pd.read_csv(mixes / f"{arm}-{key}.csv", dtype={"image_id": str})
+    """No picture where there is nothing to show; without any the table is a header."""
+    pictures.mkdir(parents=True, exist_ok=True)
+    tables = [pd.DataFrame(columns=["arm", "image_id", "source", "score"])]
+    pools = looking.pools(validation.pixels[:1])
+    for arm, gallery in added.items():
+        if pools and (found := giveaways(validation, gallery, findings, looking.maps)):
+            picture(found, arm).save(pictures / f"gap-{arm}.png")
+            tables.append(found.table.assign(arm=arm)[tables[0].columns])
+    write_csv(pd.concat(tables), pictures / "gap.csv", "%.5g")
+    if len(tables) == 1:
+        print("no picture of the domain gap: the arms add too few images, or the network pools no maps")
 
 
 def _with_key(table: pd.DataFrame, shots: int, trial: int) -> pd.DataFrame:

@@ -194,7 +194,8 @@ def fidelity(folder: Path) -> None:
     added = [[10, t, arm, 9, 0.6 + t / 10, k / 2] for t in (0, 1) for k, arm in enumerate(["oversample", "shuffled"])]
     write(folder, "fidelity/added.csv", ["shots trial arm added gap diversity".split(), *added])
     save(folder / "results" / "screen" / "nearest.png", 3)
-    save(folder / "results" / "fidelity" / "gap.png", 4)
+    for arm in ("oversample", "dreambooth_mix"):
+        save(folder / "results" / "fidelity" / f"gap-{arm}.png", 4)
 
 
 def diagnosis(folder: Path) -> None:

@@ -75,25 +75,28 @@ def test_another_network_may_extract_the_features(tmp_path):
     assert not np.allclose(own["kid"], other["kid"])
     pixelwise = ["similarity_real", "similarity_synthetic"]
     pd.testing.assert_frame_equal(own[pixelwise], other[pixelwise])
-    assert (tmp_path / "pictures" / "gap.png").is_file(), "its features are means of maps"
+    assert (tmp_path / "pictures" / "gap-dreambooth_mix.png").is_file(), "its features are means of maps"
 
 
-def test_what_gives_synthetic_images_away_is_shown_for_the_first_arm_that_has_some(tmp_path):
+def test_what_gives_images_away_is_shown_for_each_arm_that_adds_some(tmp_path):
     build_study(tmp_path, model="resnet18")
     call(tmp_path, replace(ASKED, model="resnet18"))
-    table = pd.read_csv(tmp_path / "pictures" / "gap.csv")
-    assert table["source"].tolist() == ["synthetic"] * 8 + ["real"] * 8
-    made, real = (set(names) for _, names in table.groupby("source", sort=False)["image_id"])
-    assert all(name.startswith(tuple(TASK)) for name in made)
-    assert all(60 <= int(name[1:]) < 100 for name in real), "of validation"
-    with Image.open(tmp_path / "pictures" / "gap.png") as page:
-        assert page.size == (8 * 128, 2 * (16 + 2 * 128))
+    table = pd.read_csv(tmp_path / "pictures" / "gap.csv").set_index("arm")
+    assert table.index.unique().tolist() == ["oversample", "dreambooth_mix"], "vanilla adds nothing"
+    own = {"oversample": lambda name: int(name[1:]) < 60, "dreambooth_mix": lambda name: name.startswith(tuple(TASK))}
+    for arm, rows in table.groupby("arm", sort=False):
+        assert rows["source"].tolist() == ["added"] * 8 + ["real"] * 8
+        added, real = (rows.loc[rows["source"] == source, "image_id"] for source in ("added", "real"))
+        assert added.map(own[arm]).all(), f"of {arm}"
+        assert real.map(lambda name: 60 <= int(name[1:]) < 100).all(), "of validation"
+        with Image.open(tmp_path / "pictures" / f"gap-{arm}.png") as page:
+            assert page.size == (8 * 128, 2 * (16 + 2 * 128))
 
 
-@pytest.mark.parametrize(("model", "arms"), [(MODEL, STUDY.arms), ("resnet18", ["vanilla", "oversample"])])
-def test_without_maps_or_synthetic_images_there_is_no_picture_and_one_line(tmp_path, model, arms, capsys):
+@pytest.mark.parametrize(("model", "arms"), [(MODEL, STUDY.arms), ("resnet18", ["vanilla"])])
+def test_without_maps_or_added_images_there_is_no_picture_and_one_line(tmp_path, model, arms, capsys):
     build_study(tmp_path, model=model)
     call(tmp_path, replace(ASKED, model=model), replace(STUDY, arms=arms))
-    assert (tmp_path / "pictures" / "gap.csv").read_text() == "image_id,source,score\n"
-    assert not (tmp_path / "pictures" / "gap.png").exists()
+    assert (tmp_path / "pictures" / "gap.csv").read_text() == "arm,image_id,source,score\n"
+    assert not list((tmp_path / "pictures").glob("*.png"))
     assert capsys.readouterr().out.startswith("no picture of the domain gap: ")

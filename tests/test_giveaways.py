@@ -1,4 +1,4 @@
-"""What gives synthetic images away, and the maps that show it."""
+"""What gives the images away that an arm adds, and the maps that show it."""
 
 from functools import partial
 
@@ -27,12 +27,12 @@ def shallow():
 
 
 def galleries(network, marked, count=30):
-    """Real images of noise and synthetic ones with a bright square, where ``marked`` says."""
+    """Real images of noise and added ones with a bright square, where ``marked`` says."""
     rng = np.random.default_rng(0)
     found = []
-    for source in ("real", "synthetic"):
+    for source in ("real", "added"):
         pixels = rng.integers(80, 160, (count, SIDE, SIDE)).astype(np.uint8)
-        if source == "synthetic":
+        if source == "added":
             pixels[:, *marked] = 255
         names = pd.Index([f"{source}{k}" for k in range(count)], name="image_id")
         rows = pd.DataFrame({"heart": 1, "air": [1, 0] * (count // 2)}, index=names)
@@ -46,7 +46,7 @@ def test_the_map_s_peak_is_where_a_bright_square_gives_the_image_away(row, colum
     square = tuple(slice(48, 64) if far else slice(0, 16) for far in (row, column))
     found = giveaways(*galleries(network, square), FINDINGS, partial(last_maps, network))
     assert found.finding == "heart"
-    for place in np.flatnonzero(found.table["source"] == "synthetic"):
+    for place in np.flatnonzero(found.table["source"] == "added"):
         one = found.activation[place]
         peak = np.unravel_index(one.argmax(), one.shape)
         assert tuple(int(at // 4) for at in peak) == (3 * row, 3 * column), "its cells are a quarter of a side"
@@ -90,9 +90,9 @@ def test_the_picture_has_the_images_with_their_maps_below():
 def test_too_few_images_give_nothing_away():
     network = shallow()
     real, made = galleries(network, (slice(0, 16), slice(0, 16)))
-    few = real.of([f"real{k}" for k in range(10)]), made.of([f"synthetic{k}" for k in range(10)])
+    few = real.of([f"real{k}" for k in range(10)]), made.of([f"added{k}" for k in range(10)])
     assert len(giveaways(*few, FINDINGS, partial(last_maps, network)).table) == 2 * ACROSS
-    assert giveaways(few[0], made.of(["synthetic3"]), FINDINGS, partial(last_maps, network)) is None
+    assert giveaways(few[0], made.of(["added3"]), FINDINGS, partial(last_maps, network)) is None
     assert giveaways(few[0], made.of([]), FINDINGS, partial(last_maps, network)) is None
 
 

@@ -67,13 +67,15 @@ def test_synthetic_images_stand_beside_real_ones_and_copies_are_counted(run):
     assert "2 of 120 synthetic images count as copies" in texts(section)
     gap = table(section, "Gap and diversity")
     assert gap[1:] == [["oversample", "9", "0.650", "0.00"], ["shuffled", "9", "0.650", "0.50"]]
-    gap, nearest = blocks(section, Picture)
-    assert "red" in gap.alt
+    *gaps, nearest = blocks(section, Picture)
+    assert [gap.caption.split(",")[0] for gap in gaps] == ["oversample", "dreambooth_mix"], "the arms that have one"
+    assert all("in red" in gap.alt for gap in gaps)
     assert "nearest" in nearest.alt
 
 
-def test_a_run_without_the_picture_of_the_gap_does_not_speak_of_it(run):
-    (run.fidelity / "gap.png").unlink()
+def test_a_run_without_pictures_of_the_gap_does_not_speak_of_them(run):
+    for gap in run.fidelity.glob("gap-*.png"):
+        gap.unlink()
     assert "gives" not in str([part.title for part in blocks(fidelity(run), Part)])
 
 
@@ -90,8 +92,8 @@ def test_patients_are_hidden_but_where_a_parameter_shows_them(run, tmp_path, lay
     sections = [section for build in SECTIONS if (section := build(hidden))]
     assert not [picture for section in sections for picture in blocks(section, Picture)]
     assert HIDDEN in texts(samples(hidden))
-    assert texts(fidelity(hidden)).count(HIDDEN) == 2, "the gap and the nearest"
-    assert len(blocks(fidelity(shown), Picture)) == 2
+    assert texts(fidelity(hidden)).count(HIDDEN) == 2, "the gaps, once, and the nearest"
+    assert len(blocks(fidelity(shown), Picture)) == 3
     assert texts(diagnosis(hidden)).count(HIDDEN) == 2, "traversals and panels"
     assert len(blocks(samples(shown), Picture)) == 4
     assert len(blocks(diagnosis(shown), Picture)) == 3

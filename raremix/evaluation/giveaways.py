@@ -1,4 +1,4 @@
-"""What gives synthetic images away: class-activation maps of the probe that measures the domain gap.
+"""What gives the images away that an arm adds: class-activation maps of the probe that measures the domain gap.
 
 The probe is linear in features that are means of the network's last maps. So these maps, weighted as the probe weights
 the features, say what each place adds to an image's score (Zhou et al. 2016). They are held against the mean maps, else
@@ -29,13 +29,13 @@ Array = NDArray[np.float64]
 Maps = Callable[[Pixels], Array]  # [n, side, side] to [n, width, rows, columns], whose means are the features
 
 
-def weights_unseen(real: Array, synthetic: Array) -> Array:
-    """``[n + m, width]``: a probe's weights of features ``real [n, width]`` and ``synthetic [m, width]``, by image.
+def weights_unseen(real: Array, added: Array) -> Array:
+    """``[n + m, width]``: a probe's weights of features ``real [n, width]`` and ``added [m, width]``, by image.
 
     For each image those of a probe that has not learned from it, of the fold of ``real_or_synthetic`` that holds it
     out. There must be five of either.
     """
-    features, labels = np.concatenate([real, synthetic]), np.repeat([0, 1], [len(real), len(synthetic)])
+    features, labels = np.concatenate([real, added]), np.repeat([0, 1], [len(real), len(added)])
     weights = np.empty(features.shape)
     for learned, held in folds().split(features, labels):
         scaler, linear = probe().fit(features[learned], labels[learned])
@@ -45,13 +45,13 @@ def weights_unseen(real: Array, synthetic: Array) -> Array:
 
 @dataclass(frozen=True)
 class Giveaways:
-    """The images that a probe is surest of, synthetic ones and real ones, the surest first.
+    """The images that a probe is surest of, added ones and real ones, the surest first.
 
-    A score is in log odds, and above 0 if the image is nearer to the mean synthetic one than to the mean real one.
+    A score is in log odds, and above 0 if the image is nearer to the mean added one than to the mean real one.
     """
 
     finding: str  # which they all have, or ``no finding``
-    table: pd.DataFrame  # image_id, source (synthetic or real), score
+    table: pd.DataFrame  # image_id, source (added or real), score
     pixels: Pixels  # [n, side, side]
     activation: Array  # [n, rows, columns], what each place adds to the score, their mean but for rounding
 
@@ -69,11 +69,11 @@ def giveaways(real: Gallery, added: Gallery, findings: Sequence[str], maps: Maps
     middle = (_mean_maps(ours.pixels, maps) + _mean_maps(theirs.pixels, maps)) / 2
     features = np.concatenate([ours.features, theirs.features])
     scores, count = ((features - middle.mean(axis=(1, 2))) * weights).sum(axis=1), len(ours.rows)
-    synthetic = count + np.argsort(-scores[count:], kind="stable")[:ACROSS]
-    shown = np.concatenate([synthetic, np.argsort(scores[:count], kind="stable")[:ACROSS]])
+    surest = count + np.argsort(-scores[count:], kind="stable")[:ACROSS]
+    shown = np.concatenate([surest, np.argsort(scores[:count], kind="stable")[:ACROSS]])
     pixels = np.concatenate([ours.pixels, theirs.pixels])[shown]
     activation = np.einsum("nkrc,nk->nrc", maps(pixels) - middle, weights[shown])
-    names, sources = [*ours.rows.index, *theirs.rows.index], np.repeat(["real", "synthetic"], [count, len(theirs.rows)])
+    names, sources = [*ours.rows.index, *theirs.rows.index], np.repeat(["real", "added"], [count, len(theirs.rows)])
     table = pd.DataFrame({"image_id": names, "source": sources, "score": scores}).iloc[shown]
     return Giveaways([*findings, "no finding"][kind.place], table, pixels, activation)
 
@@ -86,11 +86,11 @@ def _mean_maps(pixels: Pixels, maps: Maps) -> Array:
 
 
 def picture(found: Giveaways, arm: str) -> Image.Image:
-    """Synthetic images above the same with their maps, then real ones likewise.
+    """Images that the ``arm`` adds above the same with their maps, then real ones likewise.
 
-    Red speaks for synthetic and blue for real, the stronger the more, on one scale; maps are interpolated bilinearly.
+    Red speaks for added and blue for real, the stronger the more, on one scale; maps are interpolated bilinearly.
     """
-    sides = {f"synthetic, {arm}, {found.finding}": "synthetic", f"real, {found.finding}": "real"}
+    sides = {f"added by {arm}, {found.finding}": "added", f"real, {found.finding}": "real"}
     page = Image.new("RGB", (TILE * ACROSS, len(sides) * (HEADER + 2 * TILE)))
     pen = ImageDraw.Draw(page)
     shades = found.activation / max(np.abs(found.activation).max(), np.finfo(float).tiny)

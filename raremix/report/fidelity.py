@@ -40,8 +40,9 @@ ADDED = (
 )
 GIVEAWAYS = (
     "The images that the gap's probe is surest of, each held out from the probe that judges it. Class-activation maps "
-    "(Zhou et al. 2016), held against the mean ones, say what each place adds to its score: red speaks for synthetic, "
-    "blue for real, all on one scale. They are as coarse as the network's last maps, a resnet's a cell for 32 pixels."
+    "(Zhou et al. 2016), held against the mean ones, say what each place adds to its score: red speaks for added, "
+    "blue for real, all of an arm on one scale. They are as coarse as the network's last maps, a resnet's a cell for 32 "
+    "pixels."
 )
 
 
@@ -105,12 +106,16 @@ def _nearest(inputs: Inputs) -> list[Picture | Text]:
 
 def _giveaways(inputs: Inputs) -> Part | None:
     alt = (
-        "Chest radiographs in four rows: synthetic ones, the same with the places that tell them from real ones in "
-        "red, real ones, and the same with the places that tell them from synthetic ones in blue."
+        "Chest radiographs in four rows: ones that {arm} adds, the same with the places that tell them from real ones "
+        "in red, real ones, and the same with the places that tell them from added ones in blue."
     )
-    caption = "The first trial's most synthetic images and the most real ones, with class-activation maps below"
-    shown = _shown(inputs, inputs.fidelity / "gap.png", caption, alt)
-    return Part("What gives synthetic images away", [Text(GIVEAWAYS), *shown]) if shown else None
+    caption = "{arm}, first trial: the added images that are told most surely, and the real ones, each above its map"
+    shown = [
+        block
+        for arm in inputs.params["study"]["arms"]
+        for block in _shown(inputs, inputs.fidelity / f"gap-{arm}.png", caption.format(arm=arm), alt.format(arm=arm))
+    ]
+    return Part("What gives an arm's images away", [Text(GIVEAWAYS), *dict.fromkeys(shown)]) if shown else None
 
 
 def _shown(inputs: Inputs, path: Path, caption: str, alt: str) -> list[Picture | Text]:
