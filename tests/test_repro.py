@@ -1,11 +1,14 @@
 """Stages side by side."""
 
+import os
 import shutil
+import subprocess
 import sys
 
 import pytest
 import torch
-from through_dvc import digests, dvc, environment, forget, ran
+from ruamel.yaml import YAML
+from through_dvc import ROOT, digests, dvc, environment, forget, ran
 
 from stages import repro
 
@@ -216,6 +219,23 @@ def test_through_dvc_nothing_follows_what_fails_and_the_next_run_goes_on(project
     (tmp_path / "broken").unlink()
     assert repro.main() == 0
     assert sorted(project()) == ["first", "last", "many@0", "many@1", "other"]
+
+
+def test_through_dvc_of_two_runs_at_once_neither_harms_the_other(project, tmp_path):
+    """A run may be refused a stage that the other is at; what it does then is done once, and found by the next."""
+    (tmp_path / "dvc.yaml").write_text(PIPELINE.replace('cmd: "', 'cmd: "sleep 1; '))
+    where = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    command, told = [sys.executable, "-m", "stages.repro"], {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    runs = [subprocess.Popen(command, cwd=tmp_path, env=where, text=True, **told) for _ in range(2)]
+    for run in runs:
+        said, _ = run.communicate()
+        assert run.returncode == 0 or "it is being blocked by" in said
+        assert "Traceback" not in said
+    assert repro.main() == 0
+    assert sorted(project()) == ["first", "last", "many@0", "many@1", "other"]
+    assert (tmp_path / "d").read_text() == "1\n1\n0\n"
+    assert set(YAML(typ="safe").load(tmp_path / "dvc.lock")["stages"]) == set(project())
+    assert repro._stale([]) == {}
 
 
 def test_options_are_refused(project, capsys):
