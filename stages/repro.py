@@ -5,7 +5,7 @@ for are done and a place is free: a GPU that this process may use or, where ther
 trained and run on a single one there (``raremix.runtime.device.one_core``) but in ``ALL_CORES``. Of those that may
 begin, first is what most of the ``LONG`` stages wait for, then what most others wait for. Where ``launch`` in
 params.yaml is anything but ``python -m``, a stage may be of several processes that share all GPUs, and stages run one
-after the other.
+after the other. A second run in the same folder waits for the first.
 """
 
 import json
@@ -14,19 +14,21 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
+from raremix.runtime.checkpoints import SCRATCH
 from raremix.runtime.cores import cores
 from raremix.runtime.errors import UserError
 from stages.cli import leave, read_params
 
 DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
-PIPELINE, PARAMS = "dvc.yaml", Path("params.yaml")
+PIPELINE, PARAMS, LOCK = "dvc.yaml", Path("params.yaml"), SCRATCH / "repro.lock"
 # Where there is no GPU it runs alone: threads of its would wait for the one whose core another stage has.
 ALL_CORES = "base"
 LONG = frozenset({"sensitivity", "audit"})  # begun last, they would have a core to themselves for minutes
@@ -39,17 +41,37 @@ def main(targets: Sequence[str] = ()) -> int:
     """Bring the pipeline up to date, or what ``targets`` need; the exit code of DVC's first run that fails, else 0."""
     if options := [target for target in targets if target.startswith("-")]:
         leave(f"stages.repro: '{options[0]}' is no stage; for options use dvc repro", 2)
-    there = places()
-    if len(there) > 1 and _of_one_process():
-        try:
-            code = _side_by_side(_stale(targets), there)
-        except subprocess.CalledProcessError as failed:  # DVC has said why
-            code = failed.returncode
-        if code == INTERRUPTED:
-            print(STOPPED, file=sys.stderr)
-        if code:
-            return code
-    return _dvc("repro", *targets)
+    with _alone():
+        there = places()
+        if len(there) > 1 and _of_one_process():
+            try:
+                code = _side_by_side(_stale(targets), there)
+            except subprocess.CalledProcessError as failed:  # DVC has said why
+                code = failed.returncode
+            if code == INTERRUPTED:
+                print(STOPPED, file=sys.stderr)
+            if code:
+                return code
+        return _dvc("repro", *targets)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other run of this is at work in the folder.
+
+    DVC refuses a stage that another is at, and then each of two runs may stop over one that the other has begun.
+    """
+    LOCK.parent.mkdir(exist_ok=True)
+    lock = FileLock(LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print("stages.repro: another run is at work in this folder; waiting for it to end", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def places() -> list[Mapping[str, str]]:
