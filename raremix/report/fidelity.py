@@ -41,8 +41,8 @@ ADDED = (
 GIVEAWAYS = (
     "The images that the gap's probe is surest of, each held out from the probe that judges it. Class-activation maps "
     "(Zhou et al. 2016), held against the mean ones, say what each place adds to its score: red speaks for added, "
-    "blue for real, all of an arm on one scale. They are as coarse as the network's last maps, a resnet's a cell for 32 "
-    "pixels."
+    "blue for real, all of an arm on one scale. They are as coarse as the network's last maps, a resnet's a cell for "
+    "32 pixels."
 )
 
 
