@@ -20,7 +20,7 @@ from raremix.data.labels import Rule
 from raremix.data.manifest import write_csv
 from raremix.data.records import read_inventory
 from raremix.runtime.errors import UserError
-from raremix.runtime.files import sha256, write_json
+from raremix.runtime.files import write_json
 from stages.cli import run
 from stages.sections import Data
 
@@ -56,12 +56,13 @@ def ingest(data: Data, ingest: Ingest, inventory: Path, images: Path, tables: Pa
         quarantine = tables / "quarantine.csv"
         write_csv(pd.DataFrame([(b.path, b.reason) for b in bad], columns=["path", "reason"]), quarantine)
         room.check_bad(seen, bad, ingest.max_bad, quarantine)
-    written = known.tables(seen, source.findings, ingest.rule, images, ingest.size, real=data.layout != "phantom")
-    for name, frame in written.items():
-        write_csv(frame, tables / f"{name}.csv", float_format="%.2f")
-    files = written["manifest"]["file"]
-    write_checksums({file: sha256(Path(file)) for file in files}, tables / "images.sha256")
-    write_json(metrics / "summary.json", known.summary(written, bad, ingest.rule))
+        written = known.tables(seen, source.findings, ingest.rule, images, ingest.size, real=data.layout != "phantom")
+        for name, frame in written.items():
+            write_csv(frame, tables / f"{name}.csv", float_format="%.2f")
+        of_image = {one.record.image_id: one.png for one in seen}
+        names = written["manifest"][["file", "image_id"]].itertuples(index=False)
+        write_checksums({file: of_image[image] for file, image in names}, tables / "images.sha256")
+        write_json(metrics / "summary.json", known.summary(written, bad, ingest.rule))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import device, one_core
 from raremix.runtime.errors import UserError
-from raremix.runtime.files import sha256
+from raremix.runtime.files import full_disk, sha256
 from raremix.runtime.seeds import generator, seed_for
 from stages.cli import run
 
@@ -109,14 +109,14 @@ def synthesize(
         return
     shutil.rmtree(drawn, ignore_errors=True)
     drawn.mkdir(parents=True)
-    plan["file"] = [str(shutil.copy(file, drawn)) for file in files]
+    plan["file"] = [_copied(file, drawn) for file in files]
     if synthesize.onto == "original" and originals is not None:
         _lay_over(originals, plan["file"], inside)
     lineage = read_lineage(model)
     instances = lineage.loc[lineage["role"] == "instance", "image_id"]
     _tell(plan, synthesize, instances, model)
     out.mkdir(parents=True, exist_ok=True)
-    shutil.copy(model / LINEAGE, out)
+    _copied(model / LINEAGE, out)
     write_csv(plan[RECIPE], out / "recipe.csv")
     write_csv(plan[[*SYNTHETIC, *findings_of(rows)]], out / "manifest.csv")
     _picture(rows.set_index("image_id").loc[instances, "file"], plan, finding, listed, log)
@@ -146,8 +146,21 @@ def _lay_over(originals: NDArray[np.uint8], files: "pd.Series[str]", inside: NDA
     for index, pair in enumerate(zip(*np.split(files.to_numpy(), 2), strict=True)):
         with_it, without = images.load(pair, {file: sha256(Path(file)) for file in pair})
         place = None if inside is None else inside[index]
-        images.save(laid_over(originals[index], with_it, without, place), pair[0])
-        images.save(originals[index], pair[1])
+        _save(laid_over(originals[index], with_it, without, place), Path(pair[0]))
+        _save(originals[index], Path(pair[1]))
+
+
+def _copied(file: Path, folder: Path) -> str:
+    """The path of ``file``'s copy in ``folder``."""
+    target = folder / file.name
+    with full_disk(target):  # of the two files shutil would name the one that is there
+        target.write_bytes(file.read_bytes())
+    return str(target)
+
+
+def _save(picture: NDArray[np.uint8], file: Path) -> None:
+    with full_disk(file):
+        images.save(picture, file)
 
 
 def _tell(plan: pd.DataFrame, synthesize: Synthesize, instances: "pd.Series[str]", model: Path) -> None:
@@ -212,7 +225,7 @@ def _picture(real: "pd.Series[str]", plan: pd.DataFrame, finding: str, checksums
     for value in (1, 0):
         shown += list(plan.loc[plan[finding] == value, "file"][:GRID])
     known = {**checksums, **dict(zip(plan["file"], plan["sha256"], strict=True))}
-    images.save(images.grid(images.load(shown, known), GRID), log / "real_positive_negative.png")
+    _save(images.grid(images.load(shown, known), GRID), log / "real_positive_negative.png")
 
 
 if __name__ == "__main__":

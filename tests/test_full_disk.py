@@ -15,6 +15,7 @@ from vindr_tree import write_tree
 from raremix.data import images
 from raremix.data.lineage import write_lineage
 from raremix.generator import sample
+from stages import synthesize as room
 from stages.cli import run
 from stages.ingest import ingest
 from stages.synthesize import synthesize
@@ -104,13 +105,21 @@ def told(stage, arguments, capsys):
     return line
 
 
-@pytest.mark.parametrize("file", ["d.png", "data/.images.notes/.d.json.part", "data/.quarantine.csv.part"])
-def test_what_was_converted_before_the_disk_was_full_is_kept(converted, monkeypatch, capsys, file):
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ("d.png", "data/.images.part/d.png"),
+        ("data/.images.notes/.d.json.part", "data/.images.notes/d.json"),
+        ("data/.quarantine.csv.part", "data/quarantine.csv"),
+    ],
+    ids=["picture", "note", "quarantine"],
+)
+def test_what_was_converted_before_the_disk_was_full_is_kept(converted, monkeypatch, capsys, file, named):
     with monkeypatch.context() as full:
         full.setattr(images, "save", full_at(file, images.save))
         if file != "d.png":
             no_room_for(Path(file))
-        told(ingest, CONVERT, capsys)
+        assert f": {named};" in told(ingest, CONVERT, capsys)
     assert contents(Path("data")).items() >= converted["data"].items(), "what the last run made stays"
     notes = {note.stem for note in Path("data/.images.notes").glob("*.json")}
     assert notes >= set("abc")
@@ -120,42 +129,41 @@ def test_what_was_converted_before_the_disk_was_full_is_kept(converted, monkeypa
     assert {name: Path("data/images", name).stat().st_mtime_ns for name in kept} == kept
 
 
-@pytest.mark.parametrize("file", ["data/.images.notes/d.json", "data/quarantine.csv", "data/manifest.csv"])
-def test_the_file_that_ingest_has_no_room_for_is_named(converted, capsys, file):
+@pytest.mark.parametrize("file", ["data/manifest.csv", "data/images.sha256", "metrics/summary.json"])
+def test_what_was_converted_before_a_table_had_no_room_is_not_done_again(converted, capsys, file):
     no_room_for(Path(file).with_name(f".{Path(file).name}.part"))
     assert f": {file};" in told(ingest, CONVERT, capsys)
+    before = {path.name: path.stat().st_mtime_ns for path in Path("data/.images.part").iterdir()}
+    for folder in ("data/images", "metrics"):
+        shutil.rmtree(folder)  # as DVC does before it runs the stage again
     run(ingest, CONVERT.split())
     assert written("data", "metrics") == converted
+    assert {path.name: path.stat().st_mtime_ns for path in Path("data/images").iterdir()} == before
 
 
 @pytest.mark.parametrize(
-    ("module", "write", "file"),
+    ("module", "write", "file", "named"),
     [
-        (sample, "save", f".{DRAWN}.part"),
-        (shutil, "copy", DRAWN),
-        (images, "save", DRAWN),
-        (images, "save", "real_positive_negative.png"),
-        (shutil, "copy", "lineage.csv"),
+        (sample, "save", f".{DRAWN}.part", f"/images/{DRAWN}"),
+        (room, "_copied", DRAWN, f": drawn/{DRAWN}"),
+        (images, "save", DRAWN, f": drawn/{DRAWN}"),
+        (images, "save", "real_positive_negative.png", ": log/real_positive_negative.png"),
+        (room, "_copied", "lineage.csv", ": tables/lineage.csv"),
     ],
     ids=["drawing", "copying", "laying over", "picturing", "lineage"],
 )
 def test_what_was_drawn_before_the_disk_was_full_is_not_drawn_again(
-    synthesized, batches, monkeypatch, capsys, module, write, file
+    synthesized, batches, monkeypatch, capsys, module, write, file, named
 ):
     with monkeypatch.context() as full:
         full.setattr(module, write, full_at(file, getattr(module, write)))
-        told(synthesize, DRAW, capsys)
+        assert f"{named};" in told(synthesize, DRAW, capsys)
     done = 1 if module is sample else BATCHES
     batches.clear()
     run(synthesize, DRAW.split())
     assert len(batches) == BATCHES - done
     assert written("drawn", "tables", "log") == synthesized
     assert not any(Path("scratch").iterdir())
-
-
-def test_the_image_that_there_is_no_room_to_draw_is_named(synthesized, monkeypatch, capsys):
-    monkeypatch.setattr(sample, "save", full_at(f".{DRAWN}.part", sample.save))
-    assert f"/images/{DRAWN};" in told(synthesize, DRAW, capsys)
 
 
 @pytest.mark.parametrize("file", ["tables/recipe.csv", "tables/manifest.csv"])

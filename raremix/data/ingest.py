@@ -19,7 +19,7 @@ from raremix.data.pixels import Fit, UnreadableError, decode_picture, fit
 from raremix.data.records import Bad, Record
 from raremix.runtime.cores import cores
 from raremix.runtime.errors import UserError, one_line
-from raremix.runtime.files import replacing, sha256
+from raremix.runtime.files import full_disk, replacing, sha256
 from raremix.runtime.progress import track
 
 DECODERS = (codestream, dicom, images, pixels)  # what is converted by others of these is converted again
@@ -46,11 +46,15 @@ class Seen:
     record: Record
     header: dict[str, str]  # facts of the image's own header
     fit: Fit
+    png: str  # SHA-256 of what was made of it
 
     @property
     def facts(self) -> dict[str, str]:
         """The header's and, overruling them, the record's."""
         return self.header | self.record.facts
+
+
+Converted = tuple[dict[str, str], Fit, str]  # facts of the header, fit, SHA-256 of the PNG
 
 
 @contextmanager
@@ -88,7 +92,7 @@ def converted(
         ]
         _only({job.target for job in jobs}, new)
         found = list(zip(records, _all(jobs, workers or cores()), strict=True))
-        seen = [Seen(r, x[0], x[1]) for r, x in found if not isinstance(x, str)]
+        seen = [Seen(r, *x) for r, x in found if not isinstance(x, str)]
         yield seen, [Bad(r.path, x) for r, x in found if isinstance(x, str)]
 
 
@@ -108,7 +112,7 @@ def check_bad(seen: Sequence[Seen], bad: Sequence[Bad], most: float, file: Path)
         raise UserError(f"no image to ingest; check data.root and {file}")
 
 
-def _all(jobs: list[Job], workers: int | None) -> Iterator[tuple[dict[str, str], Fit] | str]:
+def _all(jobs: list[Job], workers: int | None) -> Iterator[Converted | str]:
     for job in jobs:
         _begun(job).unlink(missing_ok=True)
     with ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_parent) as pool:
@@ -139,7 +143,7 @@ def _leave_interrupts_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _convert(job: Job) -> tuple[dict[str, str], Fit] | str:
+def _convert(job: Job) -> Converted | str:
     """The image's facts and fit, or the reason why it can't be used."""
     if done := _noted(job):
         return done
@@ -149,7 +153,7 @@ def _convert(job: Job) -> tuple[dict[str, str], Fit] | str:
     return result
 
 
-def _converted(job: Job) -> tuple[dict[str, str], Fit] | str:
+def _converted(job: Job) -> Converted | str:
     try:
         content = job.source.read_bytes()
     except FileNotFoundError:
@@ -168,13 +172,15 @@ def _converted(job: Job) -> tuple[dict[str, str], Fit] | str:
         raise UserError(f"{job.source}: too little memory to convert it; {LESS_MEMORY}") from None
     except Exception as error:  # decoders raise what they like; one bad image must not end the run
         return _reason(error)
-    images.save(square, str(job.target))
+    with full_disk(job.target):
+        images.save(square, str(job.target))
+    png = sha256(job.target)
     with replacing(job.note) as part:
-        part.write_text(json.dumps({"of": _of(job), "png": sha256(job.target), "facts": facts, "fit": asdict(where)}))
-    return facts, where
+        part.write_text(json.dumps({"of": _of(job), "png": png, "facts": facts, "fit": asdict(where)}))
+    return facts, where, png
 
 
-def _noted(job: Job) -> tuple[dict[str, str], Fit] | None:
+def _noted(job: Job) -> Converted | None:
     """What an interrupted run found of the same image; nothing if it did not come to it.
 
     Its note may stand beside a picture that a later run, with other params, was killed over, or that a power failure
@@ -185,7 +191,7 @@ def _noted(job: Job) -> tuple[dict[str, str], Fit] | None:
     try:
         note = json.loads(job.note.read_text())
         same = note["of"] == _of(job) and note["png"] == sha256(job.target)
-        return (note["facts"], Fit(**note["fit"])) if same else None
+        return (note["facts"], Fit(**note["fit"]), note["png"]) if same else None
     except (ValueError, KeyError, TypeError):
         return None
 
