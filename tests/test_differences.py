@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from finished import MIX, write
 
@@ -66,6 +68,24 @@ def test_the_findings_are_told_one_by_one(profile):
         "| finding | AP, above vanilla | AUROC, above vanilla | AP, above oversample | AUROC, above oversample |",
         "|---|---:|---:|---:|---:|",
         f"| cardiomegaly | +0.050 {limits} | +0.100 {limits} | -0.050 {limits} | -0.100 {limits} |",
+    ]
+
+
+def test_the_phantoms_that_have_run_stand_side_by_side(profile):
+    kept = profile / "profiles" / "phantom-third" / "metrics"
+    write(kept)
+    for metrics, gain, verdict in ((profile / "metrics", 0.2, "improves on"), (kept, -0.1, "is worse than")):
+        file = metrics / "compare" / "answer.json"
+        difference = {"difference": gain, "low": gain - 0.01, "high": gain + 0.01, "verdict": verdict}
+        more = {"values": {MIX: 0.34}, "against": {"vanilla": difference}, "way_to_ceiling": gain}
+        file.write_text(json.dumps(json.loads(file.read_text()) | more))
+    (profile / "README.md").write_text("<!-- phantoms -->\n<!-- /phantoms -->\n")
+    assert main(["--pages", "README.md"]) == 0
+    assert (profile / "README.md").read_text().splitlines()[1:-1] == [
+        "| phantom | trials | AP | above vanilla | of the way |",
+        "|---|---:|---:|---:|---:|",
+        "| root | 3 | 0.340 | **+0.200 [+0.190, +0.210]** | 20% |",
+        "| phantom-third | 3 | 0.340 | -0.100 [-0.110, -0.090] | -10% |",
     ]
 
 

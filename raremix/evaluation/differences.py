@@ -1,8 +1,10 @@
 """What dreambooth_mix gains on other arms, as tables for docs/study.md: by shots, by arm, and finding by finding."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from raremix.evaluation.answer import VERDICTS
 from raremix.evaluation.files import REMEDY, read_table
 from raremix.runtime.files import read_json
 
@@ -41,6 +43,35 @@ def finding_table(metrics: Path) -> list[str]:
     return _table("finding", list(columns), rows)
 
 
+def phantom_table(profiles: Mapping[str, Path]) -> list[str]:
+    """Markdown lines: the primary result of each of the ``profiles``, by name; those that have not run are left out.
+
+    Average precision over the minority findings, how far it is above each baseline, bold where Holm's correction leaves
+    that a gain, and the share of the way from oversample to real_ceiling.
+    """
+    found = {name: _read(path, "answer") for name, path in profiles.items() if (path / "compare").is_dir()}
+    baselines = list(dict.fromkeys(other for answer in found.values() for other in answer["against"]))
+    rows = {
+        name: [
+            str(answer["trials"]),
+            f"{answer['values'][answer['arm']]:.3f}",
+            *(_judged(answer["against"][other]) for other in baselines),
+            f"{answer['way_to_ceiling']:.0%}",
+        ]
+        for name, answer in found.items()
+    }
+    return _table("phantom", ["trials", "AP", *(f"above {other}" for other in baselines), "of the way"], rows)
+
+
+def _judged(difference: dict[str, Any]) -> str:
+    told = _ranged(difference)
+    return f"**{told}**" if difference["verdict"] == VERDICTS[0] else told
+
+
+def _ranged(difference: Mapping[Any, Any]) -> str:
+    return f"{difference['difference']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
+
+
 def _of_mix(metrics: Path) -> dict[tuple[str, str, str], str]:
     """The mix's gains by what it is held against, finding or family of findings, and metric."""
     shots = _read(metrics, "answer")["shots"]
@@ -67,10 +98,7 @@ def _gains(metrics: Path) -> dict[tuple[Any, ...], str]:
     """By shots, arm, what it is held against, family of findings and metric: the difference and its interval."""
     rows = read_table(metrics / "compare" / "comparison.csv").to_dict("records")
     keys = ("shots", "arm", "against", "finding", "metric")
-    return {
-        tuple(row[key] for key in keys): f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-        for row in rows
-    }
+    return {tuple(row[key] for key in keys): _ranged(row) for row in rows}
 
 
 def _read(metrics: Path, name: str) -> dict[str, Any]:

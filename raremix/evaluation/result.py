@@ -15,7 +15,7 @@ from raremix.evaluation.audited import audit_tables
 from raremix.evaluation.benchmarked import benchmark_table, memory_table, roofline_table
 from raremix.evaluation.covered import coverage_table, interval_table
 from raremix.evaluation.diagnosed import diagnosis_tables, estimator_table
-from raremix.evaluation.differences import curve_table, finding_table, remedy_table
+from raremix.evaluation.differences import curve_table, finding_table, phantom_table, remedy_table
 from raremix.evaluation.levered import generator_table, lever_table
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import read_json, replacing
@@ -26,8 +26,9 @@ SHOWN = {
     ("minority", "auroc"): "AUROC, minority",
     ("macro", "auroc"): "AUROC, all",
 }
-# Profiles that answer the root's question, too.
-OTHERS = ("phantom-full", "phantom-second", "phantom-third", "phantom-fourth", "phantom-fifth", "phantom-arms")
+# Profiles that answer the root's question, too; KEPT for that, each for a version of the study.
+KEPT = ("phantom-second", "phantom-third", "phantom-fourth", "phantom-fifth")
+OTHERS = ("phantom-full", *KEPT, "phantom-arms")
 
 
 def print_result(metrics: Path, console: Console) -> None:
@@ -143,8 +144,15 @@ def _measured(path: str, table: Callable[[Path], list[str]], metrics: Path) -> l
     return table(measured) if measured.exists() else []
 
 
+def phantoms(metrics: Path) -> list[str]:
+    """The lines of the table of phantoms: the root's, and those that were kept."""
+    others = {name: metrics.parent / "profiles" / name / "metrics" for name in KEPT}
+    return [*_stale(metrics), *phantom_table({"root": metrics, **others})]
+
+
 BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     "results": results,
+    "phantoms": phantoms,
     **{name: partial(_of_profile, name, results) for name in OTHERS},
     **{f"{name}-answer": partial(_of_profile, name, answer) for name in OTHERS},
     "phantom-full-findings": partial(_of_profile, "phantom-full", finding_table),
