@@ -114,7 +114,7 @@ def _additions(
     for arm in arms:
         mixed = pd.read_csv(mixes / f"{arm}-{key}.csv", dtype={"image_id": str})
         new = mixed[mixed["source"] != "real"]
-        more = new if len(new) else mixed[mixed["weight"] > mixed["weight"].min()]
+        more = new if len(new) else mixed[mixed["weight"] > 1]
         if len(more):
             seen = {"synthetic": drawn, "real": training}.get(more["source"].iloc[0])
             listed = mixes / f"{arm}-{key}.sha256"

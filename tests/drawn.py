@@ -75,7 +75,7 @@ def build_study(root, planted=None, leaked=None, model=MODEL, edit=None, onto="o
     real = rows[:60].assign(source="real", weight=1.0)[["image_id", "file", "source", "weight", *TASK]]
     mixes = {
         "vanilla": real,
-        "oversample": real.assign(weight=1.0 + real["air"]),
+        "oversample": real.assign(weight=1.0 + real["air"] - 0.2 * real[TASK[0]]),  # as raking lowers frequent ones
         "dreambooth_mix": pd.concat([real, made]),
     }
     for arm, mixed in mixes.items():
