@@ -8,6 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
+from raremix.classifier.products import as_products
 from raremix.runtime import weights
 from raremix.runtime.device import device, seeded
 from raremix.runtime.errors import UserError, one_line
@@ -61,7 +62,13 @@ def from_backbone(name: str, outputs: int, backbone: Path, *seed: object) -> nn.
 
 
 def on_device(model: nn.Module) -> nn.Module:
-    """``model`` where it runs, in the memory layout convolutions like best."""
+    """``model`` where it runs, its convolutions as they are fastest there.
+
+    On a GPU weights are laid out as ``normalised`` lays out images. On a CPU they stay: AdamW would copy them in each
+    step.
+    """
+    if device().type == "cpu":
+        return as_products(model.to("cpu"))
     return model.to(device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
