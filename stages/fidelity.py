@@ -110,17 +110,17 @@ def _additions(
     arms: list[str], mixes: Path, key: str, training: Gallery, drawn: Gallery, looking: Witness
 ) -> dict[str, Gallery]:
     """By arm: the images it adds, of the arms that add some. Oversampling adds the ones it has again."""
-    added = {}
+    known, added = {"synthetic": drawn, "real": training}, {}
     for arm in arms:
         mixed = pd.read_csv(mixes / f"{arm}-{key}.csv", dtype={"image_id": str})
         new = mixed[mixed["source"] != "real"]
         more = new if len(new) else mixed[mixed["weight"] > 1]
-        if len(more):
-            seen = {"synthetic": drawn, "real": training}.get(more["source"].iloc[0])
-            listed = mixes / f"{arm}-{key}.sha256"
-            added[arm] = (
-                seen.of(list(more["image_id"])) if seen else look(more, read_checksums(listed), looking.features)
-            )
+        if more.empty:
+            continue
+        if (source := more["source"].iloc[0]) in known:
+            added[arm] = known[source].of(list(more["image_id"]))
+        else:
+            added[arm] = look(more, read_checksums(mixes / f"{arm}-{key}.sha256"), looking.features)
     return added
 
 
