@@ -14,20 +14,20 @@ def profile(tmp_path, monkeypatch):
 
 
 def test_the_curve_has_a_row_for_each_number_of_shots_of_both_profiles(profile):
-    header = "shots,arm,against,finding,metric,difference,low,high\n"
+    header = "shots,arm,against,finding,metric,difference,low,high,detectable\n"
     for folder, shots in ((profile, 10), (profile / "profiles" / "phantom-shots", 5)):
         write(folder / "metrics", {"vanilla": 0.1, "oversample": 0.2, "dreambooth_mix": 0.01 * shots}, str(shots))
         others = ("vanilla", "oversample")
-        rows = [f"{shots},dreambooth_mix,{other},minority,ap,0.0{shots},-0.01,0.2" for other in others]
-        rows.append(f"{shots},oversample,vanilla,minority,ap,0.7,0.7,0.7")
+        rows = [f"{shots},dreambooth_mix,{other},minority,ap,0.0{shots},-0.01,0.2,0.3" for other in others]
+        rows.append(f"{shots},oversample,vanilla,minority,ap,0.7,0.7,0.7,0.3")
         (folder / "metrics" / "compare" / "comparison.csv").write_text(header + "\n".join(rows) + "\n")
     (profile / "study.md").write_text("<!-- curve -->\n<!-- /curve -->\n")
     assert main(["--pages", "study.md"]) == 0
     rows = (profile / "study.md").read_text().splitlines()[3:-3]
     arms = "0.100 ± 0.010 | 0.200 ± 0.010"
     assert rows == [
-        f"| 5 | 3 | {arms} | 0.050 ± 0.010 | +0.050 [-0.010, +0.200] | +0.050 [-0.010, +0.200] |",
-        f"| 10 | 3 | {arms} | 0.100 ± 0.010 | +0.010 [-0.010, +0.200] | +0.010 [-0.010, +0.200] |",
+        f"| 5 | 3 | {arms} | 0.050 ± 0.010 | +0.050 [-0.010, +0.200] (0.30) | +0.050 [-0.010, +0.200] (0.30) |",
+        f"| 10 | 3 | {arms} | 0.100 ± 0.010 | +0.010 [-0.010, +0.200] (0.30) | +0.010 [-0.010, +0.200] (0.30) |",
     ]
 
 
@@ -36,17 +36,29 @@ def test_the_remedies_are_what_the_mix_was_held_against(profile):
     write(other)
     figures = (("minority", "ap"), ("minority", "auroc"), ("majority", "auroc"))
     rows = [
-        f"10,{arm},{against},{finding},{metric},{gain},-0.01,0.2"
+        f"10,{arm},{against},{finding},{metric},{gain},-0.01,0.2,0.3"
         for arm, against, gain in ((MIX, "vanilla", 0.2), (MIX, "crt", 0.1), ("crt", "vanilla", 9))
         for finding, metric in figures
     ]
-    header = "shots,arm,against,finding,metric,difference,low,high"
+    header = "shots,arm,against,finding,metric,difference,low,high,detectable"
     (other / "compare" / "comparison.csv").write_text("\n".join([header, *rows]) + "\n")
+    decided = [
+        f"{shots},{arm},{trial},{finding},{score}"
+        for shots, arm, finding, scores in (
+            (10, "vanilla", "minority", (0.7, 0.8)),
+            (10, "vanilla", "majority", (0.1, 0.1)),
+            (5, "vanilla", "minority", (0.1, 0.1)),
+            (10, "crt", "minority", (0.6, 0.6)),
+        )
+        for trial, score in enumerate(scores)
+    ]
+    header = "shots,arm,trial,finding,balanced_accuracy"
+    (other / "compare" / "decisions.csv").write_text("\n".join([header, *decided]) + "\n")
     (profile / "study.md").write_text("<!-- remedies -->\n<!-- /remedies -->\n")
     assert main(["--pages", "study.md"]) == 0
     assert (profile / "study.md").read_text().splitlines()[3:-3] == [
-        "| vanilla" + " | +0.200 [-0.010, +0.200]" * 3 + " |",
-        "| crt" + " | +0.100 [-0.010, +0.200]" * 3 + " |",
+        "| vanilla" + " | +0.200 [-0.010, +0.200] (0.30)" * 3 + " | 0.750 ± 0.071 |",
+        "| crt" + " | +0.100 [-0.010, +0.200] (0.30)" * 3 + " | 0.600 ± 0.000 |",
     ]
 
 
@@ -54,16 +66,16 @@ def test_the_findings_are_told_one_by_one(profile):
     other = profile / "profiles" / "phantom-full" / "metrics"
     write(other)
     rows = [
-        f"10,{MIX},{against},{finding},{metric},{gain},-0.01,0.2"
+        f"10,{MIX},{against},{finding},{metric},{gain},-0.01,0.2,0.3"
         for against, sign in (("vanilla", 1), ("undersample", 7), ("oversample", -1))
         for finding, of_finding in (("cardiomegaly", 0.1), ("minority", 0.9))
         for metric, gain in (("auroc", sign * of_finding), ("ap", sign * of_finding / 2))
     ]
-    header = "shots,arm,against,finding,metric,difference,low,high"
+    header = "shots,arm,against,finding,metric,difference,low,high,detectable"
     (other / "compare" / "comparison.csv").write_text("\n".join([header, *rows]) + "\n")
     (profile / "study.md").write_text("<!-- phantom-full-findings -->\n<!-- /phantom-full-findings -->\n")
     assert main(["--pages", "study.md"]) == 0
-    limits = "[-0.010, +0.200]"
+    limits = "[-0.010, +0.200] (0.30)"
     assert (profile / "study.md").read_text().splitlines()[1:-3] == [
         "| finding | AP, above vanilla | AUROC, above vanilla | AP, above oversample | AUROC, above oversample |",
         "|---|---:|---:|---:|---:|",
@@ -76,7 +88,13 @@ def test_the_phantoms_that_have_run_stand_side_by_side(profile):
     write(kept)
     for metrics, gain, verdict in ((profile / "metrics", 0.2, "improves on"), (kept, -0.1, "is worse than")):
         file = metrics / "compare" / "answer.json"
-        difference = {"difference": gain, "low": gain - 0.01, "high": gain + 0.01, "verdict": verdict}
+        difference = {
+            "difference": gain,
+            "low": gain - 0.01,
+            "high": gain + 0.01,
+            "detectable": 0.14,
+            "verdict": verdict,
+        }
         more = {"values": {MIX: 0.34}, "against": {"vanilla": difference}, "way_to_ceiling": gain}
         file.write_text(json.dumps(json.loads(file.read_text()) | more))
     (profile / "README.md").write_text("<!-- phantoms -->\n<!-- /phantoms -->\n")
@@ -84,8 +102,8 @@ def test_the_phantoms_that_have_run_stand_side_by_side(profile):
     assert (profile / "README.md").read_text().splitlines()[1:-1] == [
         "| phantom | trials | AP | above vanilla | of the way |",
         "|---|---:|---:|---:|---:|",
-        "| root | 3 | 0.340 | **+0.200 [+0.190, +0.210]** | 20% |",
-        "| phantom-third | 3 | 0.340 | -0.100 [-0.110, -0.090] | -10% |",
+        "| root | 3 | 0.340 | **+0.200 [+0.190, +0.210] (0.14)** | 20% |",
+        "| phantom-third | 3 | 0.340 | -0.100 [-0.110, -0.090] (0.14) | -10% |",
     ]
 
 

@@ -1,4 +1,7 @@
-"""What dreambooth_mix gains on other arms, as tables for docs/study.md: by shots, by arm, and finding by finding."""
+"""What dreambooth_mix gains on other arms, as tables for docs/study.md: by shots, by arm, and finding by finding.
+
+A gain stands with its interval and, in round brackets, the smallest one that the comparison could have seen.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,10 +28,13 @@ def curve_table(*profiles: Path) -> list[str]:
 
 
 def remedy_table(metrics: Path) -> list[str]:
-    """Markdown lines: how far the mix is above each arm that it is held against, at the shots of the primary result."""
-    gains = _of_mix(metrics)
-    rows = {other: [gains[other, *figure] for figure in SHOWN] for other, *_ in gains}
-    return _table("against", list(SHOWN.values()), rows)
+    """Markdown lines: how far the mix is above each arm that it is held against, at the shots of the primary result.
+
+    And the other arm's balanced accuracy over the minority findings, mean and SD over trials.
+    """
+    gains, balanced = _of_mix(metrics), _balanced(metrics)
+    rows = {other: [*(gains[other, *figure] for figure in SHOWN), balanced[other]] for other, *_ in gains}
+    return _table("against", [*SHOWN.values(), "its balanced accuracy, minority"], rows)
 
 
 def finding_table(metrics: Path) -> list[str]:
@@ -69,13 +75,22 @@ def _judged(difference: dict[str, Any]) -> str:
 
 
 def _ranged(difference: Mapping[Any, Any]) -> str:
-    return f"{difference['difference']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
+    limits = f"[{difference['low']:+.3f}, {difference['high']:+.3f}]"
+    return f"{difference['difference']:+.3f} {limits} ({difference['detectable']:.2f})"
 
 
 def _of_mix(metrics: Path) -> dict[tuple[str, str, str], str]:
     """The mix's gains by what it is held against, finding or family of findings, and metric."""
     shots = _read(metrics, "answer")["shots"]
     return {key[2:]: gain for key, gain in _gains(metrics).items() if key[:2] == (shots, ARM)}
+
+
+def _balanced(metrics: Path) -> dict[str, str]:
+    """By arm: balanced accuracy over the minority findings at the shots of the primary result."""
+    rows = read_table(metrics / "compare" / "decisions.csv")
+    rows = rows[(rows["shots"] == _read(metrics, "answer")["shots"]) & (rows["finding"] == PRIMARY[0])]
+    trials = rows.groupby("arm")["balanced_accuracy"]
+    return {str(arm): f"{found.mean():.3f} ± {found.std():.3f}" for arm, found in trials}
 
 
 def _table(corner: str, columns: list[str], rows: dict[str, list[str]]) -> list[str]:
