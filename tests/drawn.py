@@ -18,6 +18,7 @@ TASK = ["nodule", "air"]
 STUDY = Study(TASK, ["air"], ["vanilla", "oversample", "dreambooth_mix"], [5], [0])
 MODEL = "mobilenet_v3_small"
 PARTS = ["train"] * 60 + ["validation"] * 40 + ["held_back"] * 10 + ["test"] * 20
+TESTED = [f"i{k:03d}" for k, part in enumerate(PARTS) if part == "test"]
 SIDE = 48
 
 
@@ -82,3 +83,9 @@ def build_study(root, planted=None, leaked=None, model=MODEL, edit=None, onto="o
         write_csv(mixed, root / "mix" / f"{arm}-5-0.csv")
     torch.manual_seed(0)
     save_file(build(model, 2).state_dict(), root / "backbone.safetensors")
+
+
+def lose_test_images(root):
+    """Their rows and checksums stay."""
+    for name in TESTED:
+        (root / "images" / f"{name}.png").unlink()

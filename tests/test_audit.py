@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from drawn import MODEL, STUDY, TASK, build_study, lose_test_images
 from torch import nn
 
+from raremix.data.captions import LEVELS
 from raremix.data.images import save
 from raremix.data.manifest import SYNTHETIC, write_csv
 from raremix.evaluation.audit import explained, judged, real_or_synthetic, told_apart
@@ -115,3 +117,32 @@ def test_the_probe_sees_images_with_the_finding_and_without(drawn):
     assert table.loc["heart", "positives"] > 0.9
     assert table.loc["heart", "negatives"] < 0.9
     assert np.isnan(table.loc["air", "positives"]), "no real image has it"
+
+
+def describe(root):
+    """What the stage reads besides images: facts of them, the base model's corpus, DreamBooth's losses."""
+    rows = pd.read_csv(root / "manifest.csv")[["image_id"]]
+    write_csv(rows[:60], root / "splits" / "corpus.csv")
+    facts = {fact: np.arange(len(rows)) % 7 for fact in LEVELS}
+    write_csv(rows.assign(view="PA", sex="F", devices="", **facts), root / "metadata.csv")
+    for finding in TASK:
+        file = root / "logs" / f"{finding}-5-0" / "plots" / "metrics" / "loss.tsv"
+        file.parent.mkdir(parents=True)
+        file.write_text("step\tloss\n0\t2.0\n1\t1.0\n")
+
+
+def call(root, pipeline, out):
+    names = ("manifest.csv", "metadata.csv", "splits", "images.sha256", "synthetic")
+    settings = audit.Audit(MODEL, tiny.CLASSIFIER, 8, tiny.SAMPLING)
+    others = (root / name for name in ("logs", "backbone.safetensors", out))
+    audit.audit(STUDY, settings, *(root / name for name in names), pipeline, *others)
+    return {path.name: path.read_text() for path in (root / out).iterdir()}
+
+
+def test_images_of_the_test_part_need_not_be_there(base, tmp_path):
+    build_study(tmp_path)
+    describe(tmp_path)
+    whole = call(tmp_path, base, "whole")
+    assert sorted(whole) == ["attributes.csv", "findings.csv", "judge.csv", "losses.csv", "probe.csv"]
+    lose_test_images(tmp_path)
+    assert call(tmp_path, base, "without") == whole

@@ -14,7 +14,8 @@ from compared import (
     fake_predict,
     images_of_test,
 )
-from sklearn.metrics import roc_auc_score
+from scipy.stats import chi2, norm
+from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from raremix.data import images
 from raremix.evaluation.answer import answer
@@ -39,6 +40,23 @@ def done(tmp_path_factory):
         patch.setattr(module, "predict_run", fake_predict)
         call(root)
     return root
+
+
+def keyed(table, **keys):
+    """The rows of ``table`` whose columns ``keys`` names have these values."""
+    return table[(table[list(keys)] == list(keys.values())).all(axis=1)]
+
+
+def of_validation(done, arm, finding):
+    """The predictions of an arm's runs at 10 shots, pooled."""
+    runs = [pd.read_csv(done / "runs" / f"{arm}-10-{trial}" / "predictions.csv") for trial in range(3)]
+    return keyed(pd.concat(runs), finding=finding)
+
+
+def summed(table, cut):
+    """Sensitivity, and specificity less 1, where probabilities from ``cut`` on are called."""
+    called = table.probability >= cut
+    return called[table.label == 1].mean() - called[table.label == 0].mean()
 
 
 def test_only_the_primary_rows_carry_a_holm_p(done):
@@ -145,17 +163,38 @@ def test_decisions_are_at_the_threshold_of_validation_with_the_trials_pooled(don
     table = pd.read_csv(done / "out" / "decisions.csv")
     assert len(table) == 2 * 6 * 3 * 6  # shots x arms x trials x (findings and families)
     assert table[table.finding.isin(FINDINGS)].groupby(["shots", "arm", "finding"])["threshold"].nunique().eq(1).all()
-    one = table[(table.shots == 10) & (table.arm == "dreambooth_balanced") & (table.finding == "nodule")]
-    runs = [pd.read_csv(done / "runs" / f"dreambooth_balanced-10-{trial}" / "predictions.csv") for trial in range(3)]
-    pooled = pd.concat(runs).query("finding == 'nodule'")
-
-    def summed(cut):
-        called = pooled.probability >= cut
-        return called[pooled.label == 1].mean() - called[pooled.label == 0].mean()
-
-    assert summed(one.threshold.iloc[0]) == pytest.approx(max(map(summed, pooled.probability)))
+    one = keyed(table, shots=10, arm="dreambooth_balanced", finding="nodule")
+    pooled = of_validation(done, "dreambooth_balanced", "nodule")
+    best = max(summed(pooled, cut) for cut in pooled.probability)
+    assert summed(pooled, one.threshold.iloc[0]) == pytest.approx(best)
     assert one.balanced_accuracy.gt(0.6).all()
     assert table[table.arm == "shuffled"].balanced_accuracy.between(0.35, 0.65).all()
+
+
+def natural(done):
+    """By test image its weight: how often nature has its set of findings (or half an image), among those with it."""
+    sets = pd.read_csv(done / "manifest.csv").set_index("image_id")[FINDINGS].astype(str).agg("".join, axis=1)
+    tested = sets.index.isin(images_of_test(done))
+    here, naturally = sets[tested].value_counts(), sets[~tested].value_counts()
+    return sets[tested].map(naturally.reindex(here.index, fill_value=0).clip(lower=0.5) / here)
+
+
+def miscalibration(labels, chances, mass):
+    """What is promised too much or too little in each tenth of the mass, in order of chance; an image is in one."""
+    middles = [mass[chances < chance].sum() + mass[chances == chance].sum() / 2 for chance in chances]
+    tenths = np.floor(10 * np.array(middles) / mass.sum())
+    return (mass * (chances - labels)).groupby(tenths).sum().abs().sum() / mass.sum()
+
+
+def test_decisions_are_scored_as_scikit_learn_does_with_natural_weights(done):
+    weights, keys = natural(done), ["shots", "arm", "trial", "finding"]
+    table = pd.read_csv(done / "out" / "decisions.csv").set_index(keys)
+    for key, of in pd.read_csv(done / "out.csv").query("shots == 10 and trial == 1").groupby(keys):
+        one, mass = table.loc[key], of.image_id.map(weights)
+        called = of.label, of.probability >= one.threshold
+        assert one.balanced_accuracy == pytest.approx(balanced_accuracy_score(*called, sample_weight=mass), abs=1e-5)
+        assert one.f1 == pytest.approx(f1_score(*called, sample_weight=mass), abs=1e-5)
+        assert one.calibration_error == pytest.approx(miscalibration(of.label, of.probability, mass), abs=1e-5)
 
 
 def test_a_family_s_decisions_are_its_findings_means(done):
@@ -184,18 +223,45 @@ def test_each_arm_has_an_interval_of_its_own_around_its_mean_over_trials(done):
     assert (wide.xs("nodule", level="finding") > wide.xs("macro", level="finding")).mean() > 0.5
 
 
+def pair(done):
+    """Of one trial's nodules: the row of tests.csv, and both arms' predictions, image by image."""
+    keys, arms = {"shots": 10, "trial": 1, "finding": "nodule"}, ["dreambooth_balanced", "oversample"]
+    (one,) = keyed(pd.read_csv(done / "out" / "tests.csv"), arm=arms[0], against=arms[1], **keys).itertuples()
+    predicted = keyed(pd.read_csv(done / "out.csv"), **keys).set_index(["arm", "image_id"])
+    return one, *(predicted.loc[arm] for arm in arms)
+
+
 def test_single_trials_are_tested_pair_by_pair(done):
     table = pd.read_csv(done / "out" / "tests.csv")
     assert len(table) == 2 * (6 * 3 - 3 + 2 * 2) * 3 * 3  # shots x (arm, other) x trials x findings
     assert table[["p_delong", "p_mcnemar"]].stack().between(0, 1).all()
-    keys = {"shots": 10, "trial": 1, "finding": "nodule"}
-    pair = table[(table.arm == "dreambooth_balanced") & (table.against == "vanilla")]
-    one = pair[(pair[list(keys)] == list(keys.values())).all(axis=1)].iloc[0]
-    runs = pd.read_csv(done / "out.csv")
-    runs = runs[(runs[list(keys)] == list(keys.values())).all(axis=1)].set_index(["arm", "image_id"])
-    mine, theirs = (runs.loc[arm] for arm in ("dreambooth_balanced", "vanilla"))
+    one, mine, theirs = pair(done)
     gained = roc_auc_score(mine.label, mine.probability) - roc_auc_score(theirs.label, theirs.probability)
     assert one.difference == pytest.approx(gained, abs=1e-5)
+
+
+def test_delong_s_p_is_that_of_all_pairs_of_images(done):
+    """Won by each of both classifiers: the pairs of an image with and one without (DeLong et al. 1988)."""
+    one, mine, theirs = pair(done)
+    carried, scores = (mine.label == 1).to_numpy(), (table.probability.to_numpy() for table in (mine, theirs))
+    won = [np.heaviside(of[carried][:, None] - of[~carried], 0.5) for of in scores]
+    gained = won[0] - won[1]
+    variance = gained.mean(axis=1).var(ddof=1) / carried.sum() + gained.mean(axis=0).var(ddof=1) / (~carried).sum()
+    assert one.p_delong == pytest.approx(2 * norm.sf(abs(gained.mean()) / np.sqrt(variance)), rel=1e-5)
+
+
+def test_mcnemar_counts_decisions_at_each_arm_s_own_threshold_of_validation(done):
+    one, mine, theirs = pair(done)
+    right = []
+    for arm, table in (("dreambooth_balanced", mine), ("oversample", theirs)):
+        pooled = of_validation(done, arm, "nodule")
+        cut = max(sorted(pooled.probability, reverse=True), key=lambda chance, of=pooled: summed(of, chance))
+        right.append((table.probability >= cut) == (table.label == 1))
+    counts = (right[0] & ~right[1]).sum(), (~right[0] & right[1]).sum()
+    assert (one.only_arm, one.only_against) == counts
+    assert sum(counts) >= 25, "so many that chi-square will do"
+    corrected = (abs(counts[0] - counts[1]) - 1) ** 2 / sum(counts)
+    assert one.p_mcnemar == pytest.approx(chi2.sf(corrected, 1), rel=1e-5)
 
 
 def test_calibration_curves_hold_all_images(done):

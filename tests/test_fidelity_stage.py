@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from drawn import MODEL, STUDY, TASK, build_study
+from drawn import MODEL, STUDY, TASK, build_study, lose_test_images
 from PIL import Image
 from torch import nn
 from torchvision.models import densenet121
@@ -47,6 +47,14 @@ def test_repeating_images_adds_no_diversity_and_inventing_some_does(done):
     assert table.loc["oversample", "added"] == 20
     assert table.loc["dreambooth_mix", "diversity"] != 0
     assert table["gap"].between(0, 1).all()
+
+
+def test_images_of_the_test_part_need_not_be_there(done, tmp_path):
+    build_study(tmp_path)
+    lose_test_images(tmp_path)
+    call(tmp_path)
+    for name in ("fidelity.csv", "added.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (done / name).read_bytes(), name
 
 
 def test_what_an_arm_adds_that_no_generator_drew_is_looked_at_too(tmp_path):

@@ -73,6 +73,19 @@ def test_synthetic_images_stand_beside_real_ones_and_copies_are_counted(run):
     assert "nearest" in nearest.alt
 
 
+def test_the_gap_stands_against_diversity_with_a_mark_for_each_arm_that_adds_images(run):
+    (chart,) = blocks(fidelity(run), Chart)
+    encoding = chart.spec["encoding"]
+    assert [encoding[axis]["field"] for axis in "xy"] == ["diversity", "gap"]
+    assert [encoding[axis]["title"] for axis in "xy"] == ["diversity gained", "domain gap (AUC)"]
+    assert chart.spec["mark"]["type"] == "point"
+    marks = {mark["arm"]: (mark["diversity"], mark["gap"]) for mark in reported.values(chart)}
+    assert marks == {"oversample": (0, 0.65), "shuffled": (0.5, 0.65)}
+    for look in ("color", "shape"):
+        assert encoding[look]["field"] == "arm"
+        assert encoding[look]["scale"]["domain"] == list(marks), "what the scale lacks is not drawn"
+
+
 def test_a_run_without_pictures_of_the_gap_does_not_speak_of_them(run):
     for gap in run.fidelity.glob("gap-*.png"):
         gap.unlink()

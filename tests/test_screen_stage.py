@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from drawn import MODEL, SIDE, STUDY, build_study
+from altered import SLIGHT
+from drawn import MODEL, SIDE, STUDY, TESTED, build_study
 from torch import nn
 from torchvision.models import densenet121
 
 from raremix.data import images
+from raremix.data.checksums import write_checksums
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import sha256
 from stages.screen import Screen, screen
 
 ASKED = Screen(MODEL, None, "float32", 0.04, 4)
@@ -83,6 +86,42 @@ def test_a_test_image_that_trains_stops_the_run(tmp_path, leaked):
     ):
         call(tmp_path)
     assert not any((tmp_path / name).exists() for name in ("screened", "metrics", "pictures"))
+
+
+def radiograph(root, name):
+    return np.asarray(images.Image.open(root / "images" / f"{name}.png"))
+
+
+def draw_nearly(root, drawn, name):
+    """The synthetic image ``drawn`` of air shows what the real one ``name`` does, a pixel beside it and brighter."""
+    file, manifest = root / "drawn" / f"{drawn}.png", root / "synthetic" / "air-5-0" / "manifest.csv"
+    images.save(SLIGHT["brighter"](SLIGHT["shift"](radiograph(root, name))), file)
+    rows = pd.read_csv(manifest, dtype=str)
+    rows.loc[rows["image_id"] == drawn, "sha256"] = sha256(file)
+    rows.to_csv(manifest, index=False)
+
+
+@pytest.mark.parametrize("name", ["i070", "i115"], ids=["validation", "test"])
+def test_a_synthetic_near_copy_of_what_is_evaluated_stops_the_run(tmp_path, name):
+    build_study(tmp_path)
+    draw_nearly(tmp_path, "air3", name)
+    with pytest.raises(
+        UserError, match=f"'air3', which trains, and '{name}' of validation or test are nearly the same"
+    ):
+        call(tmp_path)
+    assert not any((tmp_path / folder).exists() for folder in ("screened", "metrics", "pictures"))
+
+
+def test_what_counts_as_a_copy_does_not_depend_on_test_images(done, tmp_path):
+    """Each is a blend of two training images, and so nearer to both than any image is that may say what is ordinary."""
+    build_study(tmp_path, planted="air3")
+    for place, name in enumerate(TESTED):
+        blend = np.mean([radiograph(tmp_path, f"i{of:03d}") for of in (place, place + 1)], axis=0)
+        images.save(blend.astype(np.uint8), tmp_path / "images" / f"{name}.png")
+    write_checksums({str(file): sha256(file) for file in (tmp_path / "images").iterdir()}, tmp_path / "images.sha256")
+    call(tmp_path)
+    for path in ("metrics/memorisation.csv", "screened/copies-5-0.csv", "pictures/nearest.png"):
+        assert (tmp_path / path).read_bytes() == (done / path).read_bytes(), path
 
 
 def test_too_few_held_out_images_can_not_calibrate(tmp_path):
