@@ -151,6 +151,17 @@ def test_frames_and_flat_images_are_refused_with_a_reason(read):
         read(picture(0), kind="PALETTE COLOR")
 
 
+@pytest.mark.parametrize("kind", ["RGB", "YBR_FULL", "MONOCHROME2"])
+def test_three_samples_a_pixel_are_refused_even_if_all_are_the_same_grey(read, tmp_path, kind):
+    samples = np.repeat((picture(0) >> 4).astype(np.uint8)[..., None], 3, axis=2)
+    with pytest.raises(UnreadableError, match=rf"^a colour image \({kind}\); only grey radiographs are read$"):
+        read(
+            samples[..., 0], kind=kind, bits=8, BitsAllocated=8, SamplesPerPixel=3, PlanarConfiguration=0,
+            PixelData=samples.tobytes(),
+        )  # fmt: skip
+    assert dcmread(tmp_path / "x.dicom").pixel_array.shape == samples.shape, "pydicom reads it"
+
+
 LOSSLESS = ("RLELossless", "JPEGLosslessProcess14", "JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless")
 LOSSY = ("JPEGLSNearLossless", "JPEG2000")
 

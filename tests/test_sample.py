@@ -37,6 +37,14 @@ def test_guidance_leads_from_the_negative_prompt_to_the_prompt(base):
     assert np.abs(drawn.astype(int) - by_hand).max() <= 1
 
 
+@pytest.mark.parametrize(("guidance", "sizes"), [(2.0, [4, 4, 4, 2, 2, 2]), (1.0, [2, 2, 2, 1, 1, 1])])
+def test_guidance_takes_one_call_of_the_unet_a_step_with_both_prompts_in_it(base, guidance, sizes):
+    pipeline, seen = load(base), []
+    pipeline.unet.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    draw(pipeline, plain(tiny.PROMPTS, [1, 2, 3]), replace(tiny.SAMPLING, guidance=guidance))
+    assert seen == sizes
+
+
 def test_a_strength_that_leaves_no_step_is_refused(base):
     with pytest.raises(UserError, match=r"a strength of 0\.1 leaves none of 3 sampling steps"):
         draw(load(base), plain(tiny.PROMPTS[:1], [1]), tiny.SAMPLING, 0.1)
@@ -50,6 +58,14 @@ def test_an_image_depends_on_its_seed_and_prompt_not_on_its_neighbours(base):
     other = draw(pipeline, plain(tiny.PROMPTS[1:2], [4]), tiny.SAMPLING)
     assert np.abs(together[1].astype(int) - alone[0]).max() <= 1
     assert np.abs(alone[0].astype(int) - other[0]).max() > 1
+
+
+def test_batches_of_any_size_draw_the_same_images_within_one_grey_level(base):
+    pipeline, order = load(base), plain((tiny.PROMPTS * 2)[:5], range(5))
+    singly, *others = (draw(pipeline, order, replace(tiny.SAMPLING, batch=size)).astype(int) for size in (1, 2, 3, 5))
+    for drawn in others:
+        assert np.abs(drawn - singly).max() <= 1
+        assert np.mean(drawn != singly) < 0.01, "rounding alone"
 
 
 def full_above(most, monkeypatch):

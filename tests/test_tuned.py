@@ -28,10 +28,10 @@ def captioned(count=3, token="<nodule_mass>"):
     return Captioned(pixels, [f"chest x-ray pa view {token}"] * count, boxes)
 
 
-def teach(base, name="x", training=tiny.DREAMBOOTH, lora_rank=None):
+def teach(base, name="x", training=tiny.DREAMBOOTH, lora_rank=None, precision="float32"):
     pipeline = tuned.prepare(base, "<nodule_mass>", "<calcification>", lora_rank)
     prior = Captioned(tiny.images(4, seed=2), ["chest x-ray pa view"] * 4, np.zeros((4, 16, 16), np.float32))
-    losses = fine_tune(pipeline, captioned(), prior, training, "float32", "n", Checkpoint(name), lambda step: None)
+    losses = fine_tune(pipeline, captioned(), prior, training, precision, "n", Checkpoint(name), lambda step: None)
     return pipeline, losses
 
 

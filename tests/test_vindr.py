@@ -29,6 +29,21 @@ def respelled(root, **names):
     write_inventory(root)
 
 
+def as_kaggle(root):
+    """The same tree with train.csv, as Kaggle has it, for PhysioNet's tables."""
+    (root / "annotations" / "annotations_train.csv").rename(root / "train.csv")
+    for file in (root / "annotations").iterdir():
+        file.unlink()
+    return root
+
+
+def climbing(file, image="b"):
+    """The rows of ``image`` in the CSV ``file`` now name what lies one folder up."""
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    table.replace({"image_id": {image: "../x"}}).to_csv(file, index=False)
+    return file
+
+
 def test_all_28_labels_of_physionet_are_known(tmp_path):
     assert (len(LOCAL), len(GLOBAL)) == (22, 6)
     said = {name: finding(name, tmp_path, "header") for name in (*LOCAL, *GLOBAL)}
@@ -105,10 +120,30 @@ def test_labels_without_their_images_count_against_max_bad(tree):
 
 
 def test_kaggle_s_images_without_labels_are_left_out_and_counted(tree, tmp_path, capsys):
-    boxes = pd.read_csv(tree / "annotations" / "annotations_train.csv")
-    boxes.to_csv(tree / "train.csv", index=False)
-    for file in (tree / "annotations").iterdir():
-        file.unlink()
-    source = read(tree, read_inventory(write_inventory(tree)))
+    source = read(as_kaggle(tree), read_inventory(write_inventory(tree)))
     assert [record.image_id for record in source.records] == list("abcd")
     assert re.search(r"test: 2 files left out, as Kaggle's release has no labels of them", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("part", "image", "row"), [("train", "c", 9), ("test", "f", 3)])
+def test_a_box_of_an_image_that_climbs_out_is_named_with_its_row(tree, part, image, row):
+    file = climbing(tree / "annotations" / f"annotations_{part}.csv", image)
+    write_inventory(tree)
+    with pytest.raises(UserError, match=rf"^{file}, row {row}: image '\.\./x' has no labels"):
+        run(tree)
+
+
+@pytest.mark.parametrize("release", ["physionet", "kaggle"])
+def test_labels_of_an_image_that_climbs_out_reach_no_file(tree, release):
+    if release == "kaggle":
+        file = climbing(as_kaggle(tree) / "train.csv")
+    else:
+        file = climbing(tree / "annotations" / "image_labels_train.csv")
+        climbing(tree / "annotations" / "annotations_train.csv")
+    (tree / "train" / "b.dicom").rename(tree / "x.dicom")
+    write_inventory(tree)
+    with pytest.raises(UserError) as refused:
+        run(tree)
+    assert "../x" in str(refused.value)
+    assert file.relative_to(tree).as_posix() in str(refused.value)
+    assert not list(tree.parent.rglob("x.png"))

@@ -9,6 +9,8 @@ import pytest
 import tiny
 import torch
 import torchvision
+from hypothesis import given, settings
+from test_readers_survive import FLIPS
 
 from raremix.classifier.model import build, from_backbone, imagenet
 from raremix.classifier.predict import load_network, save_run
@@ -82,6 +84,43 @@ def test_a_file_that_is_cut_short_is_one_line_that_names_it(disk, name, capfd):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     assert str(file) in refused(READERS[name], disk)
     assert capfd.readouterr().err == "", "no lines of a library's beside it"
+
+
+@pytest.mark.parametrize("name", [name for name in READERS if name.endswith(".safetensors")])
+def test_a_file_longer_or_shorter_than_its_header_says_is_one_line_that_names_it(disk, name):
+    file, content = disk / name, (disk / name).read_bytes()
+    for changed in (content + b"\0", content[:-1]):
+        file.write_bytes(changed)
+        assert str(file) in refused(READERS[name], disk)
+
+
+def tensors_or_line(file) -> dict[str, torch.Tensor] | str:
+    try:
+        return weights.read(file, "get it again")
+    except UserError as error:
+        return str(error)
+
+
+def test_flipped_bytes_of_a_header_are_one_line_that_names_the_file_or_lose_no_number(tmp_path):
+    """A flip may spell another name, which is for those who load them to know."""
+    file, tensors = tmp_path / "a.safetensors", {"weight": torch.randn(2, 3), "bias": torch.randn(2)}
+    weights.write(file, tensors)
+    content = file.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+
+    @settings(max_examples=300, deadline=None)
+    @given(FLIPS)
+    def survives(damage):
+        file.write_bytes(damage(content[:header]) + content[header:])
+        found = tensors_or_line(file)
+        if isinstance(found, str):
+            assert found.startswith(f"{file}: no whole safetensors file (")
+            assert "\n" not in found
+        else:
+            assert len(found) == len(tensors)
+            assert sum(tensor.nbytes for tensor in found.values()) == len(content) - header
+
+    survives()
 
 
 @pytest.mark.parametrize("name", PICKLED)
