@@ -16,10 +16,11 @@ from raremix.runtime import checkpoints
 from raremix.runtime.checkpoints import Checkpoint
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Of several workers one has all tests of a file, which share its fixtures, and one all of the finished study.
 
-    Those take longest, so they begin first.
+    Those take longest, so they begin first. xdist looks for groups after this.
     """
     items.sort(key=lambda item: "finished" not in item.fixturenames)
     for item in items:
