@@ -16,16 +16,9 @@ from raremix.runtime import checkpoints
 from raremix.runtime.checkpoints import Checkpoint
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Of several workers one has all tests of a file, which share its fixtures, and one all of the finished study.
-
-    Those take longest, so they begin first. xdist looks for groups after this.
-    """
+    """Tests of the finished study take longest, so they come first; of several workers, each takes whole files."""
     items.sort(key=lambda item: "finished" not in item.fixturenames)
-    for item in items:
-        group = "finished" if "finished" in item.fixturenames else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
