@@ -80,7 +80,7 @@ def diagnosis(path: Path) -> None:
         axes.set_xlabel("true change in probability")
         if column == 0:
             axes.set_ylabel("estimated")
-            axes.legend(fontsize=6, loc="lower right")
+            figure.legend(fontsize=8, loc="outside upper center", ncols=4)
     axes = figure.add_subplot(grid[1, :])
     for (method, least), rows in measured.groupby(["method", "readable"]):
         axes.plot(rows["share_of_edits"], rows["spearman"], marker="o", label=f"{method}, readers from R2 {least}")
