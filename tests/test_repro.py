@@ -1,6 +1,7 @@
 """Stages side by side."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -171,6 +172,38 @@ def test_ctrl_c_is_left_to_the_last_run(monkeypatch):
     monkeypatch.setattr(repro, "_begin", lambda *_: run)
     assert repro._dvc("repro") == 255
     assert run.waits == 2
+
+
+def test_stages_keep_their_memory_unless_the_user_says_otherwise(monkeypatch, capfd):
+    monkeypatch.setattr(repro, "DVC", [sys.executable, "-c", "import os; print(os.environ['GLIBC_TUNABLES'])"])
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert repro._dvc("repro") == 0
+    assert "glibc.malloc.hugetlb=1" in capfd.readouterr().out.strip().split(":")
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
+    assert repro._dvc("repro") == 0
+    assert capfd.readouterr().out == "glibc.malloc.hugetlb=0\n"
+
+
+# Pages that 20 rounds of 64 MB taken and given back cost.
+FAULTS = """
+import resource, torch
+for turn in range(21):
+    if turn == 1:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(16_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_memory_that_is_given_back_is_there_at_once_when_it_is_asked_for_again():
+    plain = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    plainly, kept = (
+        int(subprocess.run([sys.executable, "-c", FAULTS], env=env, capture_output=True, check=True).stdout)
+        for env in (plain, plain | repro.MEMORY)
+    )
+    assert plainly > 20 * 1000
+    assert kept < plainly / 100
 
 
 @pytest.mark.parametrize(
