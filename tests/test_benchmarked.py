@@ -14,6 +14,11 @@ STEP = {
     "seconds_a_step": 0.4,
     "utilisation": 0.4,
 }
+QUALITY = {
+    "images": 500,
+    "steps": 25,
+    "kid": {"ours": [0.0123, 0.001], "theirs": [0.012, 0.001], "real": [0.0001, 0.0002]},
+}
 
 
 def test_the_benchmarks_block_has_the_latest_of_each_machine(tmp_path, monkeypatch):
@@ -25,6 +30,7 @@ def test_the_benchmarks_block_has_the_latest_of_each_machine(tmp_path, monkeypat
         measured = [
             {"name": "test_ingest_against_it", "extra_info": {"times_as_fast": ratio}, "stats": {"min": 0.5}},
             {"name": "test_roofline_of_it", "extra_info": STEP, "stats": {"min": 9.0}},
+            {"name": "test_quality_of_it", "extra_info": QUALITY, "stats": {}},
             {"name": "test_memory_of_it", "extra_info": {"gigabytes": 1.5, "precision": "float32"}, "stats": {}},
         ]
         written = {"datetime": f"{day}T10:00:00", "machine_info": {"raremix": made}, "benchmarks": measured}
@@ -34,7 +40,7 @@ def test_the_benchmarks_block_has_the_latest_of_each_machine(tmp_path, monkeypat
     keep("a.json", "2026-11-22", 1.25, None)
     keep("b.json", "2026-11-20", 9.0, None)
     keep("c.json", "2026-11-21", 3.0, "H200")
-    blocks = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("benchmarks", "roofline", "memory"))
+    blocks = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("benchmarks", "roofline", "memory", "quality"))
     (tmp_path / "study.md").write_text(blocks)
     assert main(["--pages", "study.md"]) == 0
     told = (tmp_path / "study.md").read_text()
@@ -42,6 +48,7 @@ def test_the_benchmarks_block_has_the_latest_of_each_machine(tmp_path, monkeypat
         "| roofline of it | bfloat16 | 32 | 198 | 200 | 20.5 | 0.16 | 0.4 | 40% | H200 | 2026-11-21 | 0123456 |\n"
         in told
     )
+    assert "| quality of it | 500 | 25 | 0.0123 ± 0.0010 | 0.0120 ± 0.0010 | 0.0001 ± 0.0002 | H200 |" in told
     assert "| memory of it | float32 | 1.50 | EPYC, 2 cores | 2026-11-22 | 0123456 |\n" in told
     assert told.splitlines()[3:5] == [
         "| ingest against it | 1.25 | 0.50 | EPYC, 2 cores | 2026-11-22 | 0123456 |",

@@ -29,6 +29,20 @@ def memory_table(folder: Path) -> list[str]:
     return _table(folder, "gigabytes", ("benchmark", "precision", "GB"), _memory)
 
 
+def quality_table(folder: Path) -> list[str]:
+    """Likewise of images drawn in two ways, and of real ones: KID to other real ones, and its SD over subsets."""
+    header = ("benchmark", "images", "our steps", "KID, ours", "KID, theirs", "KID, real images")
+    return _table(folder, "kid", header, _quality)
+
+
+def _quality(measured: Measured) -> list[str]:
+    extra = measured["extra_info"]
+    distances = [
+        f"{mean:.4f} ± {spread:.4f}" for mean, spread in (extra["kid"][key] for key in ("ours", "theirs", "real"))
+    ]
+    return [_name(measured), str(extra["images"]), str(extra["steps"]), *distances]
+
+
 def _compared(measured: Measured) -> list[str]:
     extra = measured["extra_info"]
     seconds = extra.get("seconds_a_step", measured["stats"]["min"])

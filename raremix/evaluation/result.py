@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raremix.evaluation.audited import audit_tables
-from raremix.evaluation.benchmarked import benchmark_table, memory_table, roofline_table
+from raremix.evaluation.benchmarked import benchmark_table, memory_table, quality_table, roofline_table
 from raremix.evaluation.covered import coverage_table, interval_table
 from raremix.evaluation.diagnosed import diagnosis_tables, estimator_table
 from raremix.evaluation.differences import curve_table, finding_table, phantom_table, remedy_table
@@ -166,6 +166,7 @@ BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     "benchmarks": partial(_measured, "benchmarks/results", benchmark_table),
     "roofline": partial(_measured, "benchmarks/results", roofline_table),
     "memory": partial(_measured, "benchmarks/results", memory_table),
+    "quality": partial(_measured, "benchmarks/results", quality_table),
     "levers": partial(_measured, "docs/levers.csv", lever_table),
     "generator-levers": partial(_measured, "docs/generator_levers.csv", generator_table),
 }
