@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from diffusers import PNDMScheduler
 from test_synthesis import PNDM_STEPS, STEPS
 
@@ -16,7 +17,7 @@ from raremix.data import captions, images
 from raremix.data.checksums import read_checksums
 from raremix.evaluation.fidelity import kid
 from raremix.generator.base import load
-from raremix.generator.sample import _noise, draw, plain
+from raremix.generator.sample import draw, plain
 from raremix.runtime.device import device
 from raremix.runtime.seeds import seed_for
 from stages.base import Base
@@ -37,7 +38,7 @@ def by_pndm(pipeline, order, sampling):
         part = order[start : start + sampling.batch]
         found = pipeline(
             list(part.prompts),
-            latents=_noise(pipeline, part.seeds).to(device()),
+            generator=[torch.Generator().manual_seed(seed) for seed in part.seeds],
             num_inference_steps=PNDM_STEPS,
             guidance_scale=sampling.guidance,
             output_type="np",
