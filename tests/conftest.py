@@ -14,11 +14,23 @@ from raremix.generator.latents import encode
 from raremix.generator.tokens import tokenizer
 from raremix.runtime import checkpoints
 from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.device import one_core
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own reads the groups
 def pytest_collection_modifyitems(items):
-    """Tests of the finished study take longest, so they come first; of several workers, each takes whole files."""
+    """Tests of the finished study take longest, so they come first, all to one worker; others go by whole files."""
     items.sort(key=lambda item: "finished" not in item.fixturenames)
+    for item in items:
+        of_study = "finished" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("finished" if of_study else item.path.stem))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def a_core_each():
+    """Workers side by side have no core for the threads of each other, which then wait: some tests for minutes."""
+    with one_core():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import platform
 import resource
 import shutil
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import pytest
 import torch
@@ -245,9 +246,18 @@ def test_the_learning_rate_rises_and_falls_to_nothing():
     assert rates[-1] < 0.001
 
 
+@pytest.fixture
+def on_a_cpu(monkeypatch):
+    """As in a process of its own, to which no test's ``one_core`` applies."""
+    with monkeypatch.context() as once:
+        once.setattr(torch.cuda, "is_available", lambda: False)
+        once.setattr("raremix.runtime.device._most", ContextVar("most", default=None))
+        yield
+    device()
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
-def test_the_cpu_is_used_with_the_cores_this_process_may_use(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_the_cpu_is_used_with_the_cores_this_process_may_use(on_a_cpu, monkeypatch):
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
@@ -256,11 +266,9 @@ def test_the_cpu_is_used_with_the_cores_this_process_may_use(monkeypatch):
         assert torch.get_num_threads() == 1
     finally:
         os.sched_setaffinity(0, allowed)
-        device()
 
 
-def test_one_core_is_for_the_block_alone(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_one_core_is_for_the_block_alone(on_a_cpu, monkeypatch):
     monkeypatch.setattr("raremix.runtime.device.cores", lambda: 2)
     with one_core():
         device()
