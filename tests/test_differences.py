@@ -31,6 +31,28 @@ def test_the_curve_has_a_row_for_each_number_of_shots_of_both_profiles(profile):
     ]
 
 
+def test_the_ratios_stand_beside_the_mix_that_has_no_limit(profile):
+    other = profile / "profiles" / "phantom-ratios" / "metrics"
+    write(other, {"vanilla": 0.1, "ratio_2": 0.2, "ratio_10": 0.25, MIX: 0.3})
+    pairs = {(arm, base): 0.1 for arm in ("ratio_2", "ratio_10", MIX) for base in ("vanilla", "oversample")}
+    pairs |= {(MIX, "ratio_2"): 0.3, (MIX, "ratio_10"): -0.2}
+    rows = [
+        f"{shots},{arm},{base},minority,ap,{gain * times},-0.01,0.2,0.3"
+        for shots, times in ((5, 9), (10, 1))
+        for (arm, base), gain in pairs.items()
+    ]
+    header = "shots,arm,against,finding,metric,difference,low,high,detectable"
+    (other / "compare" / "comparison.csv").write_text("\n".join([header, *rows]) + "\n")
+    (profile / "study.md").write_text("<!-- ratios -->\n<!-- /ratios -->\n")
+    assert main(["--pages", "study.md"]) == 0
+    both = "+0.100 [-0.010, +0.200] (0.30) | +0.100 [-0.010, +0.200] (0.30)"
+    assert (profile / "study.md").read_text().splitlines()[3:-3] == [
+        f"| at most 2 | 0.200 ± 0.010 | {both} | +0.300 [-0.010, +0.200] (0.30) |",
+        f"| at most 10 | 0.250 ± 0.010 | {both} | -0.200 [-0.010, +0.200] (0.30) |",
+        f"| until even | 0.300 ± 0.010 | {both} |  |",
+    ]
+
+
 def test_the_remedies_are_what_the_mix_was_held_against(profile):
     other = profile / "profiles" / "phantom-arms" / "metrics"
     write(other)

@@ -1,4 +1,4 @@
-"""What dreambooth_mix gains on other arms, as tables for docs/study.md: by shots, by arm, and finding by finding.
+"""What dreambooth_mix gains on other arms, as tables for docs/study.md: by shots, ratio, arm, and finding by finding.
 
 A gain stands with its interval and, in round brackets, the smallest one that the comparison could have seen.
 """
@@ -25,6 +25,26 @@ def curve_table(*profiles: Path) -> list[str]:
     rows = {shots: line for metrics in profiles for shots, line in _points(metrics)}
     header = ["shots", "trials", *CURVE, ARM, *(f"above {baseline}" for baseline in CURVE)]
     return [f"| {' | '.join(header)} |", "|---:" * len(header) + "|", *(rows[shots] for shots in sorted(rows))]
+
+
+def ratio_table(metrics: Path) -> list[str]:
+    """Markdown lines: a row for each arm with a limit of synthetic images to a real one, and the mix, which has none.
+
+    Average precision over the minority findings at the shots of the primary result, mean and SD over trials, how far
+    it is above two baselines, and how far the mix is above it.
+    """
+    shots, gains = _read(metrics, "answer")["shots"], _gains(metrics)
+    arms = _read(metrics, "summary")[str(shots)]
+    limits = {f"at most {arm.removeprefix('ratio_')}": arm for arm in arms if arm.startswith("ratio_")}
+    rows = {
+        limit: [
+            _spread(arms[arm]),
+            *(gains[shots, arm, baseline, *PRIMARY] for baseline in CURVE),
+            gains.get((shots, ARM, arm, *PRIMARY), ""),
+        ]
+        for limit, arm in (limits | {"until even": ARM}).items()
+    }
+    return _table("synthetic to a real one", ["AP", *(f"above {other}" for other in CURVE), f"{ARM} above it"], rows)
 
 
 def remedy_table(metrics: Path) -> list[str]:
@@ -102,11 +122,17 @@ def _points(metrics: Path) -> list[tuple[int, str]]:
     gains, points = _gains(metrics), []
     for shots, arms in _read(metrics, "summary").items():
         family, metric = PRIMARY
-        figures = [arms[arm][family][metric] for arm in (*CURVE, ARM)]
-        spreads = (f"{figure['mean']:.3f} ± {figure['sd']:.3f}" for figure in figures)
+        trials = str(arms[ARM][family][metric]["n"])
+        spreads = (_spread(arms[arm]) for arm in (*CURVE, ARM))
         above = (gains[int(shots), ARM, other, *PRIMARY] for other in CURVE)
-        points.append((int(shots), f"| {' | '.join([shots, str(figures[0]['n']), *spreads, *above])} |"))
+        points.append((int(shots), f"| {' | '.join([shots, trials, *spreads, *above])} |"))
     return points
+
+
+def _spread(figures: Mapping[str, Any]) -> str:
+    """An arm's mean and SD over trials, of the metric of the primary result."""
+    family, metric = PRIMARY
+    return "{mean:.3f} ± {sd:.3f}".format(**figures[family][metric])
 
 
 def _gains(metrics: Path) -> dict[tuple[Any, ...], str]:

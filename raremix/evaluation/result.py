@@ -15,7 +15,7 @@ from raremix.evaluation.audited import audit_tables
 from raremix.evaluation.benchmarked import benchmark_table, memory_table, quality_table, roofline_table
 from raremix.evaluation.covered import coverage_table, interval_table
 from raremix.evaluation.diagnosed import diagnosis_tables, estimator_table
-from raremix.evaluation.differences import curve_table, finding_table, phantom_table, remedy_table
+from raremix.evaluation.differences import curve_table, finding_table, phantom_table, ratio_table, remedy_table
 from raremix.evaluation.levered import generator_table, lever_table
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import read_json, replacing
@@ -157,6 +157,7 @@ BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     **{f"{name}-answer": partial(_of_profile, name, answer) for name in OTHERS},
     "phantom-full-findings": partial(_of_profile, "phantom-full", finding_table),
     "remedies": partial(_of_profile, "phantom-arms", remedy_table),
+    "ratios": partial(_of_profile, "phantom-ratios", ratio_table),
     "curve": partial(_of_profile, "phantom-shots", _curve),
     "audit": audit,
     "diagnosis": diagnosis,
