@@ -125,7 +125,7 @@ def test_no_other_profile_has_seen_the_patients_of_the_phantom_that_is_kept():
         for file in (ROOT / "params.yaml", *ROOT.glob("profiles/*/params.yaml"))
         if file != kept
     ]
-    assert len(seeds) == 11
+    assert len(seeds) == 12
     own = yaml.safe_load(kept.read_text())["phantom"]["seed"]
     seen = {seed + after for seed in seeds for after in (*range(4), *BEYOND)}
     assert not set(range(own, own + 4)) & seen
@@ -143,6 +143,7 @@ def test_no_other_profile_has_seen_the_patients_of_the_phantom_that_is_kept():
         ("phantom-full", {"study.arms", "study.shots"}),
         ("phantom-arms", {"study.arms"}),
         ("phantom-ratios", {"study.arms", "study.trials"}),
+        ("phantom-instances", {"study.arms", "study.trials", "dreambooth.instances"}),
         ("phantom-shots", {"study.arms", "study.shots", "study.trials", "compare.shots", "truth.classifier"}),
     ],
 )
