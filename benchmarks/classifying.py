@@ -32,7 +32,7 @@ def steps(network: nn.Module) -> Callable[[], None]:
 
 
 def seconds_a_step() -> float:
-    """Of the fastest of ``ROUNDS`` calls, after one that is not counted."""
+    """Of the fastest of ``ROUNDS`` calls, after two that are not counted."""
     run, ends = steps(on_device(build("resnet18", FINDINGS))), []
     for _ in range(ROUNDS + 2):
         run()

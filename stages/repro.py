@@ -32,8 +32,9 @@ PIPELINE, PARAMS, LOCK = "dvc.yaml", Path("params.yaml"), SCRATCH / "repro.lock"
 # Where there is no GPU it runs alone: threads of its would wait for the one whose core another stage has.
 ALL_CORES = "base"
 LONG = frozenset({"sensitivity", "audit"})  # begun last, they would have a core to themselves for minutes
-# glibc hands back what a training step frees, and the next step gets it anew, zeroed, in pages of 4 KB. Kept, and in
-# huge pages, it is there at once (benchmarks/test_kept_memory.py). Other C libraries do not heed it.
+# glibc hands back what a training step on a CPU frees, and the next step gets it anew, zeroed, in pages of 4 KB. Kept,
+# and in huge pages, it is there at once (benchmarks/test_kept_memory.py). Other C libraries, and glibc before 2.35, do
+# not heed it.
 MEMORY = {
     "GLIBC_TUNABLES": ":".join(
         f"glibc.malloc.{name}={value}"
@@ -173,7 +174,8 @@ def _dvc(*arguments: str) -> int:
 
 
 def _begin(place: Mapping[str, str], *arguments: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([*DVC, *arguments], env={**MEMORY, **os.environ, **place})
+    memory = {} if torch.cuda.device_count() else MEMORY
+    return subprocess.Popen([*DVC, *arguments], env={**memory, **os.environ, **place})
 
 
 def _told(*arguments: str) -> str:
