@@ -53,6 +53,21 @@ def test_the_ratios_stand_beside_the_mix_that_has_no_limit(profile):
     ]
 
 
+def test_all_instances_stand_beside_five(profile):
+    for folder, ap in (("phantom-ratios", 0.3), ("phantom-instances", 0.4)):
+        other = profile / "profiles" / folder / "metrics"
+        write(other, {"vanilla": 0.1, MIX: ap})
+        rows = [f"10,{MIX},{base},minority,ap,{ap - 0.1:.1f},-0.01,0.2,0.3" for base in ("vanilla", "oversample")]
+        header = "shots,arm,against,finding,metric,difference,low,high,detectable"
+        (other / "compare" / "comparison.csv").write_text("\n".join([header, *rows]) + "\n")
+    (profile / "study.md").write_text("<!-- instances -->\n<!-- /instances -->\n")
+    assert main(["--pages", "study.md"]) == 0
+    assert (profile / "study.md").read_text().splitlines()[3:-3] == [
+        "| 5 | 0.300 ± 0.010" + " | +0.200 [-0.010, +0.200] (0.30)" * 2 + " |",
+        "| all | 0.400 ± 0.010" + " | +0.300 [-0.010, +0.200] (0.30)" * 2 + " |",
+    ]
+
+
 def test_the_remedies_are_what_the_mix_was_held_against(profile):
     other = profile / "profiles" / "phantom-arms" / "metrics"
     write(other)

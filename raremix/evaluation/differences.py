@@ -1,4 +1,4 @@
-"""What dreambooth_mix gains on other arms, as tables for docs/study.md: by shots, ratio, arm, and finding by finding.
+"""What dreambooth_mix gains on other arms, as tables for docs/study.md: by shots, ratio, instances, arm and finding.
 
 A gain stands with its interval and, in round brackets, the smallest one that the comparison could have seen.
 """
@@ -45,6 +45,20 @@ def ratio_table(metrics: Path) -> list[str]:
         for limit, arm in (limits | {"until even": ARM}).items()
     }
     return _table("synthetic to a real one", ["AP", *(f"above {other}" for other in CURVE), f"{ARM} above it"], rows)
+
+
+def instance_table(profiles: Mapping[str, Path]) -> list[str]:
+    """Markdown lines: a row for each number of instances that DreamBooth learned from, with the ``profiles``' metrics.
+
+    Average precision of the mix over the minority findings, mean and SD over trials, and how far it is above two
+    baselines, which are the same in each row.
+    """
+    rows = {}
+    for count, metrics in profiles.items():
+        shots, gains = _read(metrics, "answer")["shots"], _gains(metrics)
+        mix = _read(metrics, "summary")[str(shots)][ARM]
+        rows[count] = [_spread(mix), *(gains[shots, ARM, baseline, *PRIMARY] for baseline in CURVE)]
+    return _table("instances", [ARM, *(f"above {other}" for other in CURVE)], rows)
 
 
 def remedy_table(metrics: Path) -> list[str]:

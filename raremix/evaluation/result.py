@@ -15,7 +15,14 @@ from raremix.evaluation.audited import audit_tables
 from raremix.evaluation.benchmarked import benchmark_table, memory_table, quality_table, roofline_table
 from raremix.evaluation.covered import coverage_table, interval_table
 from raremix.evaluation.diagnosed import diagnosis_tables, estimator_table
-from raremix.evaluation.differences import curve_table, finding_table, phantom_table, ratio_table, remedy_table
+from raremix.evaluation.differences import (
+    curve_table,
+    finding_table,
+    instance_table,
+    phantom_table,
+    ratio_table,
+    remedy_table,
+)
 from raremix.evaluation.levered import generator_table, lever_table
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import read_json, replacing
@@ -138,6 +145,11 @@ def _curve(profile: Path) -> list[str]:
     return curve_table(profile.parents[2] / "metrics", profile)
 
 
+def _instances(profile: Path) -> list[str]:
+    """Five instances, of the profile of ratios, which has the same trials, beside all of a finding's."""
+    return instance_table({"5": profile.parents[1] / "phantom-ratios" / "metrics", "all": profile})
+
+
 def _measured(path: str, table: Callable[[Path], list[str]], metrics: Path) -> list[str]:
     """The lines that ``table`` makes of what scripts have measured, nothing before they have."""
     measured = metrics.parent / path
@@ -158,6 +170,7 @@ BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     "phantom-full-findings": partial(_of_profile, "phantom-full", finding_table),
     "remedies": partial(_of_profile, "phantom-arms", remedy_table),
     "ratios": partial(_of_profile, "phantom-ratios", ratio_table),
+    "instances": partial(_of_profile, "phantom-instances", _instances),
     "curve": partial(_of_profile, "phantom-shots", _curve),
     "audit": audit,
     "diagnosis": diagnosis,
