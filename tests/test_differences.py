@@ -13,14 +13,18 @@ def profile(tmp_path, monkeypatch):
     return tmp_path
 
 
+def compared(metrics, rows):
+    header = "shots,arm,against,finding,metric,difference,low,high,detectable"
+    (metrics / "compare" / "comparison.csv").write_text("\n".join([header, *rows]) + "\n")
+
+
 def test_the_curve_has_a_row_for_each_number_of_shots_of_both_profiles(profile):
-    header = "shots,arm,against,finding,metric,difference,low,high,detectable\n"
     for folder, shots in ((profile, 10), (profile / "profiles" / "phantom-shots", 5)):
         write(folder / "metrics", {"vanilla": 0.1, "oversample": 0.2, "dreambooth_mix": 0.01 * shots}, str(shots))
         others = ("vanilla", "oversample")
         rows = [f"{shots},dreambooth_mix,{other},minority,ap,0.0{shots},-0.01,0.2,0.3" for other in others]
         rows.append(f"{shots},oversample,vanilla,minority,ap,0.7,0.7,0.7,0.3")
-        (folder / "metrics" / "compare" / "comparison.csv").write_text(header + "\n".join(rows) + "\n")
+        compared(folder / "metrics", rows)
     (profile / "study.md").write_text("<!-- curve -->\n<!-- /curve -->\n")
     assert main(["--pages", "study.md"]) == 0
     rows = (profile / "study.md").read_text().splitlines()[3:-3]
@@ -41,8 +45,7 @@ def test_the_ratios_stand_beside_the_mix_that_has_no_limit(profile):
         for shots, times in ((5, 9), (10, 1))
         for (arm, base), gain in pairs.items()
     ]
-    header = "shots,arm,against,finding,metric,difference,low,high,detectable"
-    (other / "compare" / "comparison.csv").write_text("\n".join([header, *rows]) + "\n")
+    compared(other, rows)
     (profile / "study.md").write_text("<!-- ratios -->\n<!-- /ratios -->\n")
     assert main(["--pages", "study.md"]) == 0
     both = "+0.100 [-0.010, +0.200] (0.30) | +0.100 [-0.010, +0.200] (0.30)"
@@ -58,8 +61,7 @@ def test_all_instances_stand_beside_five(profile):
         other = profile / "profiles" / folder / "metrics"
         write(other, {"vanilla": 0.1, MIX: ap})
         rows = [f"10,{MIX},{base},minority,ap,{ap - 0.1:.1f},-0.01,0.2,0.3" for base in ("vanilla", "oversample")]
-        header = "shots,arm,against,finding,metric,difference,low,high,detectable"
-        (other / "compare" / "comparison.csv").write_text("\n".join([header, *rows]) + "\n")
+        compared(other, rows)
     (profile / "study.md").write_text("<!-- instances -->\n<!-- /instances -->\n")
     assert main(["--pages", "study.md"]) == 0
     assert (profile / "study.md").read_text().splitlines()[3:-3] == [
@@ -77,8 +79,7 @@ def test_the_remedies_are_what_the_mix_was_held_against(profile):
         for arm, against, gain in ((MIX, "vanilla", 0.2), (MIX, "crt", 0.1), ("crt", "vanilla", 9))
         for finding, metric in figures
     ]
-    header = "shots,arm,against,finding,metric,difference,low,high,detectable"
-    (other / "compare" / "comparison.csv").write_text("\n".join([header, *rows]) + "\n")
+    compared(other, rows)
     decided = [
         f"{shots},{arm},{trial},{finding},{score}"
         for shots, arm, finding, scores in (
@@ -108,8 +109,7 @@ def test_the_findings_are_told_one_by_one(profile):
         for finding, of_finding in (("cardiomegaly", 0.1), ("minority", 0.9))
         for metric, gain in (("auroc", sign * of_finding), ("ap", sign * of_finding / 2))
     ]
-    header = "shots,arm,against,finding,metric,difference,low,high,detectable"
-    (other / "compare" / "comparison.csv").write_text("\n".join([header, *rows]) + "\n")
+    compared(other, rows)
     (profile / "study.md").write_text("<!-- phantom-full-findings -->\n<!-- /phantom-full-findings -->\n")
     assert main(["--pages", "study.md"]) == 0
     limits = "[-0.010, +0.200] (0.30)"
