@@ -21,7 +21,7 @@ report: .venv/checked ## build the page of the run where it is not up to date (d
 	python -m stages.show report/index.html
 
 test: lint ## lint, types, tests, the smoke profile through DVC
-	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder --durations 15
+	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 15
 
 lint: .venv/ready ## ruff and mypy
 	ruff check .

@@ -1,11 +1,13 @@
 """Fixtures that several tests share."""
 
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import tiny
 import torch
 from through_dvc import clone, digests, timed_repro
+from xdist.scheduler import LoadFileScheduling
 
 from raremix.data import captions
 from raremix.generator import autoencoder, denoiser
@@ -16,14 +18,27 @@ from raremix.runtime import checkpoints
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import one_core
 
+OF_STUDY = ("test_machines", "test_processes", "test_repro", "test_study", "test_study_faults")  # use ``finished``
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own reads the groups
+
+class StudyThenFiles(LoadFileScheduling):
+    """Tests of the finished study go to one worker, lest each that has some makes one; others go by whole files."""
+
+    def _split_scope(self, nodeid):
+        file = super()._split_scope(nodeid)
+        return "study" if Path(file).stem in OF_STUDY else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return StudyThenFiles(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """Tests of the finished study take longest, so they come first, all to one worker; others go by whole files."""
-    items.sort(key=lambda item: "finished" not in item.fixturenames)
-    for item in items:
-        of_study = "finished" in item.fixturenames
-        item.add_marker(pytest.mark.xdist_group("finished" if of_study else item.path.stem))
+    """Tests of the finished study take longest, so they come first."""
+    if others := {item.path.stem for item in items if "finished" in item.fixturenames} - set(OF_STUDY):
+        raise pytest.UsageError(f"tests/conftest.py, OF_STUDY: lacks {', '.join(sorted(others))}")
+    items.sort(key=lambda item: item.path.stem not in OF_STUDY)
 
 
 @pytest.fixture(scope="session", autouse=True)
