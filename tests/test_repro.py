@@ -216,7 +216,7 @@ def test_memory_that_is_given_back_is_there_at_once_when_it_is_asked_for_again()
         for env in (plain, plain | repro.MEMORY)
     )
     assert plainly > 20 * 1000
-    assert kept < plainly / 100
+    assert kept < plainly / 10, "where no huge page is free, small ones come, but once"
 
 
 @pytest.mark.parametrize(
