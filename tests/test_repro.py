@@ -1,11 +1,9 @@
 """Stages side by side."""
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -187,36 +185,6 @@ def test_stages_on_a_cpu_keep_their_memory_unless_the_user_says_otherwise(gpus, 
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
     assert repro._dvc("repro") == 0
     assert capfd.readouterr().out == "glibc.malloc.hugetlb=0\n"
-
-
-# Pages that 20 rounds of 64 MB taken and given back cost.
-FAULTS = """
-import resource, torch
-for turn in range(21):
-    if turn == 1:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(16_000_000)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-def heeded():
-    """Whether memory is kept where it is asked for, and only there."""
-    library, version = platform.libc_ver()
-    always = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    newer = library == "glibc" and tuple(map(int, version.split("."))) >= (2, 35)
-    return newer and "[always]" not in (always.read_text() if always.exists() else "")
-
-
-@pytest.mark.skipif(not heeded(), reason="another or an older C library, or huge pages whether asked for or not")
-def test_memory_that_is_given_back_is_there_at_once_when_it_is_asked_for_again():
-    plain = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-    plainly, kept = (
-        int(subprocess.run([sys.executable, "-c", FAULTS], env=env, capture_output=True, check=True).stdout)
-        for env in (plain, plain | repro.MEMORY)
-    )
-    assert plainly > 20 * 1000
-    assert kept < plainly / 10, "where no huge page is free, small ones come, but once"
 
 
 @pytest.mark.parametrize(
