@@ -115,8 +115,9 @@ def _plan_of_shares() -> None:
     SPLITS.mkdir(parents=True, exist_ok=True)
     for table in (DATA / "splits").glob("*.csv"):
         shutil.copy(table, SPLITS)
-    plan = pd.read_csv(DATA / "splits" / "plan.csv", keep_default_na=False)
-    plan.assign(images=0).to_csv(SPLITS / "plan.csv", index=False)
+    for file in SPLITS.glob("plan-*.csv"):
+        plan = pd.read_csv(file, keep_default_na=False)
+        plan.assign(images=0).to_csv(file, index=False)
 
 
 def _judge(study: Study, classify: Classify) -> nn.Module:

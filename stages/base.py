@@ -48,7 +48,6 @@ def base(
     base: Base, manifest: Path, metadata: Path, boxes: Path, corpus: Path, checksums: Path, out: Path, log: Path
 ) -> None:
     """Train the small Stable Diffusion on the corpus, or take a published one."""
-    log.mkdir(parents=True, exist_ok=True)
     listed, rows = read_checksums(checksums), captions.of_corpus(manifest, metadata, corpus)
     if base.pretrained:
         pipeline = published(base.pretrained, base.revision).to(device())

@@ -4,7 +4,6 @@ In: manifest, votes, boxes, metadata, the trial's split, the base model. Out: a 
 radiograph that taught it or its base model); in the log directory losses and sample grids.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,7 +29,7 @@ from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import Precision, device, one_core
 from raremix.runtime.errors import UserError
-from raremix.runtime.files import replacing
+from raremix.runtime.files import copy
 from raremix.runtime.seeds import seed_for
 from stages.cli import run
 
@@ -115,18 +114,15 @@ def dreambooth(
     def sample(step: int) -> None:
         seeds = [seed_for("dreambooth sample", name, index) for index in range(len(shown))]
         drawn = draw(model, plain(shown, seeds), dreambooth.sampling)
-        grids.mkdir(parents=True, exist_ok=True)
-        with replacing(grids / f"step{step:05d}.png") as temporary:
-            images.save(images.grid(drawn, len(shown)), temporary)
+        images.save(images.grid(drawn, len(shown)), grids / f"step{step:05d}.png")
 
     losses = fine_tune(model, taught, prior, dreambooth.training, dreambooth.precision, name, checkpoint, sample)
     if not processes.first():
         return
     tuned.save(model, out, captions.token(finding), dreambooth.lora_rank)
     write_lineage(learned_from, out)
-    log.mkdir(parents=True, exist_ok=True)
     for grid in sorted(grids.glob("*.png")):
-        shutil.copy(grid, log)
+        copy(grid, log / grid.name)
     with Live(str(log), save_dvc_exp=False, dvcyaml=None, report=None) as live:
         for loss in losses:
             live.log_metric("loss", loss)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from raremix.data import Layout
 from raremix.data.dicom import Window
+from raremix.data.images import save
 from raremix.data.manifest import write_csv
 from raremix.data.phantom import cohort
 from raremix.diagnosis.counterfactual import Counterfactuals, Decision, Search, counterfactuals
@@ -138,7 +139,6 @@ def _flips(finding: str, one: Explained) -> list[dict[str, object]]:
 
 def _draw(explained: dict[str, Explained], metrics: Path) -> None:
     """A few images of each finding in both pictures: the surest of those found, before missed ones."""
-    metrics.mkdir(parents=True, exist_ok=True)
     shown = [
         (finding, one, index)
         for finding, one in explained.items()
@@ -149,9 +149,9 @@ def _draw(explained: dict[str, Explained], metrics: Path) -> None:
         for parts in zip(*((one.edits.before[k], one.edits.after[k], one.masks[k]) for _, one, k in shown), strict=True)
     )
     maps = {name: np.stack([one.maps[name][k] for _, one, k in shown]) for name in shown[0][1].maps}
-    panel(before, maps, masks).save(metrics / "panel.png")
+    save(np.asarray(panel(before, maps, masks)), metrics / "panel.png")
     captions = ["{} {:.2f} -> {:.2f}".format(finding, *one.edits.chances[k]) for finding, one, k in shown]
-    gallery(before, after, masks, captions, SHOWN).save(metrics / "counterfactuals.png")
+    save(np.asarray(gallery(before, after, masks, captions, SHOWN)), metrics / "counterfactuals.png")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pandas as pd
 
 from raremix.classifier.witness import Witness, witness
 from raremix.data.checksums import read_checksums
+from raremix.data.images import save
 from raremix.data.manifest import findings as findings_of
 from raremix.data.manifest import read_manifest, write_csv
 from raremix.data.synthetic import read_drawn
@@ -139,12 +140,11 @@ def _show_gaps(
     added: dict[str, Gallery], findings: list[str], validation: Gallery, looking: Witness, pictures: Path
 ) -> None:
     """No picture where there is nothing to show; without any the table is a header."""
-    pictures.mkdir(parents=True, exist_ok=True)
     tables = [pd.DataFrame(columns=["arm", "image_id", "source", "score"])]
     pools = looking.pools(validation.pixels[:1])
     for arm, gallery in added.items():
         if pools and (found := giveaways(validation, gallery, findings, looking.maps)):
-            picture(found, arm).save(pictures / f"gap-{arm}.png")
+            save(np.asarray(picture(found, arm)), pictures / f"gap-{arm}.png")
             tables.append(found.table.assign(arm=arm)[tables[0].columns])
     write_csv(pd.concat(tables), pictures / "gap.csv", "%.5g")
     if len(tables) == 1:

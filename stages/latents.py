@@ -85,7 +85,6 @@ def _real(
             f"best has {table['decibels'].max():.1f}; raise latents.sampling.steps or latents.refinements"
         )
     write_csv(table, out / "images.csv", "%.3f")
-    metrics.mkdir(parents=True, exist_ok=True)
     shown = np.concatenate([part[:SHOWN] for part in (pixels, best, again)])
     images.save(images.grid(shown, min(SHOWN, len(names))), metrics / "real_reconstructed_inverted.png")
     return table
@@ -96,7 +95,6 @@ def _generated(latents: Latents, base: StableDiffusionPipeline, out: Path) -> No
     names = [f"generated-{index:05d}" for index in range(latents.generated)]
     order = plain([captions.CLASS_PROMPT] * len(names), range(len(names)))
     drawn = capture(base, noise_for(base, names), order, latents.sampling, out)
-    (out / "images").mkdir(exist_ok=True)
     for name, image in zip(names, drawn, strict=True):
         images.save(image, out / "images" / f"{name}.png")
     write_csv(pd.DataFrame({"image_id": names}), out / "images.csv")

@@ -40,7 +40,6 @@ def roundtrip(
     carriers = training[training[task].any(axis=1)].sort_values("image_id")
     pixels = images.load(list(carriers["file"]), read_checksums(checksums))
     rebuilt = rebuild(load(pipeline).vae.to(device()), pixels, roundtrip.precision)
-    out.mkdir(parents=True, exist_ok=True)
     files = [out / f"{image}.png" for image in carriers["image_id"]]
     for file, image in zip(files, rebuilt, strict=True):
         images.save(image, file)

@@ -86,7 +86,6 @@ def screen(
         write_csv(copies, out / f"copies-{shots}-{trial}.csv", "%.5g")
         counts.append(_counts(found, altered, shots, trial))
         if (shots, trial) == pairs[0]:
-            pictures.mkdir(parents=True, exist_ok=True)
             images.save(worst_pairs(found, _seen(altered), _seen(training), screen.shown), pictures / "nearest.png")
     write_csv(pd.concat(counts), metrics / "memorisation.csv", "%.5g")
 

@@ -159,7 +159,8 @@ def _responses(
     slopes[~first.known] = 0
     together = deep.combined(found[0].method, slopes, sensitivity.strengths, eyes, few, name)
     write_csv(together, out / "combined.csv", "%.4f")
-    traversal([(one.method, top) for one in found], sensitivity.doses, eyes, way, name).save(out / "traversal.png")
+    seen = traversal([(one.method, top) for one in found], sensitivity.doses, eyes, way, name)
+    images.save(np.asarray(seen), out / "traversal.png")
 
 
 def _agreements(sides: Mapping[str, Side], true: pd.DataFrame, out: Path) -> dict[str, dict[str, Any]]:

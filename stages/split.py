@@ -2,8 +2,8 @@
 
 In: data/manifest.csv, data/votes.csv, the images.
 Out: data/duplicates.csv (nearly the same image in two parts; any stops the stage); data/splits/trial<k>.csv, corpus.csv
-(what base may learn from), plan.csv (the label sets of synthetic positives: their share, and how many images
-dreambooth_mix lacks, per shots, trial and finding); metrics/split/counts.csv, imbalance.csv (what the plan leaves).
+(what base may learn from), plan-<shots>-<k>.csv (the label sets of synthetic positives: their share, and how many
+images dreambooth_mix lacks, by finding); metrics/split/counts.csv, imbalance.csv (what the plan leaves).
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from raremix.data import plan as planner
 from raremix.data import split as room
 from raremix.data.checksums import read_checksums
 from raremix.data.findings import known
+from raremix.data.label_sets import plan_file
 from raremix.data.manifest import findings, read_manifest, read_votes, write_csv
 from raremix.data.trial import training_rows
 from stages.cli import run
@@ -60,18 +61,18 @@ def split(
     others = [finding for finding in findings(frame) if finding not in task]
     ordinary = frame[frame["image_id"].isin(corpus["image_id"])]
     sets = planner.sets_of(ordinary, others)
-    plans, imbalances = [], []
+    plans, imbalances = {}, []
     for shots, (k, trial) in product(study.shots, trials.items()):
         training = training_rows(frame, trial, shots)
         lacking = planner.lacks(training, ordinary, task, others, split.company)
-        planned = planner.plan(lacking, sets)
-        left = planner.imbalance(training, lacking, planned, sets, others)
-        plans.append(_with_key(planned, shots, k))
+        plans[shots, k] = planner.plan(lacking, sets)
+        left = planner.imbalance(training, lacking, plans[shots, k], sets, others)
         imbalances.append(_with_key(left, shots, k))
     for k, trial in trials.items():
         write_csv(trial, out / f"trial{k}.csv")
     write_csv(corpus, out / "corpus.csv")
-    write_csv(pd.concat(plans), out / "plan.csv", float_format="%.6g")
+    for (shots, k), planned in plans.items():
+        write_csv(planned, plan_file(out, shots, k), float_format="%.6g")
     counts = [room.count(frame, trial, findings(frame), k) for k, trial in trials.items()]
     write_csv(pd.concat(counts), metrics / "counts.csv")
     write_csv(pd.concat(imbalances), metrics / "imbalance.csv")

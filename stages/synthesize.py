@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from raremix.data import captions, images
 from raremix.data.checksums import Checksums, read_checksums
-from raremix.data.label_sets import in_order, label_sets, read_plan
+from raremix.data.label_sets import in_order, label_sets, plan_file, read_plan
 from raremix.data.lineage import FILE as LINEAGE
 from raremix.data.lineage import read_lineage
 from raremix.data.manifest import SYNTHETIC, read_boxes, read_manifest, write_csv
@@ -36,7 +36,7 @@ from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import device, one_core
 from raremix.runtime.errors import UserError
-from raremix.runtime.files import full_disk, sha256
+from raremix.runtime.files import copy, sha256
 from raremix.runtime.seeds import generator, seed_for
 from stages.cli import run
 
@@ -92,7 +92,7 @@ def synthesize(
     processes.begin()
     rows, listed = read_manifest(manifest), read_checksums(checksums)
     name = f"{finding}-{shots}-{trial}"
-    sets = read_plan(splits / "plan.csv", shots, trial, finding)
+    sets = read_plan(plan_file(splits, shots, trial), finding)
     plan = _plan(synthesize, name, finding, trial, sets, rows, metadata, splits)
     starts = list(rows.set_index("image_id").loc[plan["original"], "file"])
     originals = images.load(starts, listed) if synthesize.strength < 1 else None
@@ -108,15 +108,15 @@ def synthesize(
     if not processes.first():
         return
     shutil.rmtree(drawn, ignore_errors=True)
-    drawn.mkdir(parents=True)
-    plan["file"] = [_copied(file, drawn) for file in files]
+    for file in files:
+        copy(file, drawn / file.name)
+    plan["file"] = [str(drawn / file.name) for file in files]
     if synthesize.onto == "original" and originals is not None:
         _lay_over(originals, plan["file"], inside)
     lineage = read_lineage(model)
     instances = lineage.loc[lineage["role"] == "instance", "image_id"]
     _tell(plan, synthesize, instances, model)
-    out.mkdir(parents=True, exist_ok=True)
-    _copied(model / LINEAGE, out)
+    copy(model / LINEAGE, out / LINEAGE)
     write_csv(plan[RECIPE], out / "recipe.csv")
     write_csv(plan[[*SYNTHETIC, *findings_of(rows)]], out / "manifest.csv")
     _picture(rows.set_index("image_id").loc[instances, "file"], plan, finding, listed, log)
@@ -146,21 +146,8 @@ def _lay_over(originals: NDArray[np.uint8], files: "pd.Series[str]", inside: NDA
     for index, pair in enumerate(zip(*np.split(files.to_numpy(), 2), strict=True)):
         with_it, without = images.load(pair, {file: sha256(Path(file)) for file in pair})
         place = None if inside is None else inside[index]
-        _save(laid_over(originals[index], with_it, without, place), Path(pair[0]))
-        _save(originals[index], Path(pair[1]))
-
-
-def _copied(file: Path, folder: Path) -> str:
-    """The path of ``file``'s copy in ``folder``."""
-    target = folder / file.name
-    with full_disk(target):  # of the two files shutil would name the one that is there
-        target.write_bytes(file.read_bytes())
-    return str(target)
-
-
-def _save(picture: NDArray[np.uint8], file: Path) -> None:
-    with full_disk(file):
-        images.save(picture, file)
+        images.save(laid_over(originals[index], with_it, without, place), Path(pair[0]))
+        images.save(originals[index], Path(pair[1]))
 
 
 def _tell(plan: pd.DataFrame, synthesize: Synthesize, instances: "pd.Series[str]", model: Path) -> None:
@@ -220,12 +207,11 @@ def _plan(
 
 def _picture(real: "pd.Series[str]", plan: pd.DataFrame, finding: str, checksums: Checksums, log: Path) -> None:
     """The files of real instances above synthetic positives above their pairs without the finding."""
-    log.mkdir(parents=True, exist_ok=True)
     shown = [list(real)[index % len(real)] for index in range(GRID)]
     for value in (1, 0):
         shown += list(plan.loc[plan[finding] == value, "file"][:GRID])
     known = {**checksums, **dict(zip(plan["file"], plan["sha256"], strict=True))}
-    _save(images.grid(images.load(shown, known), GRID), log / "real_positive_negative.png")
+    images.save(images.grid(images.load(shown, known), GRID), log / "real_positive_negative.png")
 
 
 if __name__ == "__main__":

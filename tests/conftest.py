@@ -1,11 +1,13 @@
 """Fixtures that several tests share."""
 
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from filelock import FileLock
 from through_dvc import clone, digests, timed_repro
 from xdist.scheduler import LoadFileScheduling
 
@@ -17,12 +19,16 @@ from raremix.generator.tokens import tokenizer
 from raremix.runtime import checkpoints
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import one_core
+from raremix.runtime.files import read_json, write_json
 
-OF_STUDY = ("test_machines", "test_processes", "test_repro", "test_study", "test_study_faults")  # use ``finished``
+# They use ``finished``. The first ones take longest, so they begin; the last one's turn comes when the study is there.
+OF_STUDY, LAST = ("test_study", "test_machines", "test_processes", "test_repro"), "test_study_faults"
+
+TIMES = ".git/seconds.json"  # where it is no file of the study
 
 
 class StudyThenFiles(LoadFileScheduling):
-    """Tests of the finished study go to one worker, lest each that has some makes one; others go by whole files."""
+    """Tests of the finished study but the last go to one worker, as others would wait for it; all else goes by file."""
 
     def _split_scope(self, nodeid):
         file = super()._split_scope(nodeid)
@@ -35,10 +41,9 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(items):
-    """Tests of the finished study take longest, so they come first."""
-    if others := {item.path.stem for item in items if "finished" in item.fixturenames} - set(OF_STUDY):
+    if others := {item.path.stem for item in items if "finished" in item.fixturenames} - {*OF_STUDY, LAST}:
         raise pytest.UsageError(f"tests/conftest.py, OF_STUDY: lacks {', '.join(sorted(others))}")
-    items.sort(key=lambda item: item.path.stem not in OF_STUDY)
+    items.sort(key=lambda item: (item.path.stem == LAST) - (item.path.stem in OF_STUDY))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -91,11 +96,21 @@ def base(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """The smoke profile of a copy of the repository after ``dvc repro``, the digests of what it made, stages' times."""
-    profile = clone(tmp_path_factory.mktemp("first"))
-    seconds = timed_repro(profile)
-    return profile, digests(profile), seconds
+def finished(tmp_path_factory, worker_id):
+    """The smoke profile of a copy of the repository after ``dvc repro``, the digests of what it made, stages' times.
+
+    Whoever comes first makes it for all workers; each has a copy of it.
+    """
+    own = tmp_path_factory.getbasetemp()
+    made = (own if worker_id == "master" else own.parent) / "finished"
+    with FileLock(made.with_suffix(".lock")):
+        if not made.is_dir():
+            begun = tmp_path_factory.mktemp("begun")
+            write_json(begun / TIMES, timed_repro(clone(begun)))
+            begun.rename(made)
+    copy = shutil.copytree(made, own / "first", symlinks=True)
+    profile = copy / "profiles" / "smoke"
+    return profile, digests(profile), read_json(copy / TIMES, "")
 
 
 @pytest.fixture(scope="session")

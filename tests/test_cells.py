@@ -27,8 +27,8 @@ READERS = {  # file -> its reader and what is in it
     "trial0.csv": (read_trial, "image_id,part,shot_rank\na,train,\nb,train,4\n"),
     "lineage.csv": (lambda file: read_lineage(file.parent), "image_id,role\na,instance\n"),
     "plan.csv": (
-        lambda file: read_plan(file, 5, 0, "air"),
-        "finding,label_set,share,images,shots,trial\nair,,0.75,3,5,0\nair,fluid,0.25,1,5,0\n",
+        lambda file: read_plan(file, "air"),
+        "finding,label_set,share,images\nair,,0.75,3\nair,fluid,0.25,1\n",
     ),
     "corpus.csv": (corpus_ids, "image_id\na\nb\n"),
     "metadata.csv": (
@@ -114,7 +114,7 @@ def test_a_list_of_checksums_that_is_no_text_is_named(read):
         ("trial0.csv", "b,", "a,", r"row 3: image id 'a' is empty or there twice"),
         ("plan.csv", "0.25", "nan", r"row 3, column 'share': 'nan' is no number"),
         ("plan.csv", "0.25", "inf", r"row 3, column 'share': 'inf' is no number"),
-        ("plan.csv", ",3,", ",3.5,", r"row 2, column 'images': '3.5' is no whole number"),
+        ("plan.csv", ",3\n", ",3.5\n", r"row 2, column 'images': '3.5' is no whole number"),
         ("metadata.csv", "180", "-inf", r"row 2, column 'source_distance': '-inf' is no number"),
         ("metadata.csv", "180", "far", r"row 2, column 'source_distance': 'far' is no number"),
         ("metadata.csv", "b,", "a,", r"row 3: image id 'a' is empty or there twice"),

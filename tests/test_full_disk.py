@@ -77,18 +77,17 @@ def no_room_for(file):
 
 
 def full_at(name, write):
-    """``write(what, where)``, which has no room for the file of that ``name`` and leaves half of it."""
+    """``write(what, where)``, which has no room for the file of that ``name``, and leaves there what was."""
 
     def fills_up(what, where):
-        file = Path(where, Path(what).name) if Path(where).is_dir() else Path(where)
-        if file.name != name:
+        if where.name != name:
             return write(what, where)
-        no_room_for(file)
+        before = where.is_file() and where.read_bytes()
+        no_room_for(where.with_name(f".{name}.part"))
         try:
             return write(what, where)
         finally:
-            file.unlink()
-            file.write_bytes(b"half a fi")
+            assert (where.is_file() and where.read_bytes()) == before, "half a file under its final name"
 
     return fills_up
 
@@ -144,11 +143,11 @@ def test_what_was_converted_before_a_table_had_no_room_is_not_done_again(convert
 @pytest.mark.parametrize(
     ("module", "write", "file", "named"),
     [
-        (sample, "save", f".{DRAWN}.part", f"/images/{DRAWN}"),
-        (room, "_copied", DRAWN, f": drawn/{DRAWN}"),
+        (sample, "save", DRAWN, f"/images/{DRAWN}"),
+        (room, "copy", DRAWN, f": drawn/{DRAWN}"),
         (images, "save", DRAWN, f": drawn/{DRAWN}"),
         (images, "save", "real_positive_negative.png", ": log/real_positive_negative.png"),
-        (room, "_copied", "lineage.csv", ": tables/lineage.csv"),
+        (room, "copy", "lineage.csv", ": tables/lineage.csv"),
     ],
     ids=["drawing", "copying", "laying over", "picturing", "lineage"],
 )

@@ -154,7 +154,7 @@ def test_a_hub_that_hangs_up_is_one_clear_line(monkeypatch):
     def hangs_up(*_, **__):
         raise httpx2.RemoteProtocolError("Server disconnected\nwithout a response")
 
-    monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", hangs_up)
+    monkeypatch.setattr(StableDiffusionPipeline, "download", hangs_up)
     with pytest.raises(UserError, match="Server disconnected without a response"):
         published("someone/something", "main")
 

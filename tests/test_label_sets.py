@@ -78,10 +78,10 @@ def test_another_seed_gives_another_order():
 
 
 def test_a_plan_is_read_with_its_empty_label_set(tmp_path):
-    rows = plan([2, 1]).assign(label_set=["", "a|b"], shots=5, trial=0, finding="air")
-    write_csv(pd.concat([rows, rows.assign(trial=1)]), tmp_path / "plan.csv")
-    read = read_plan(tmp_path / "plan.csv", 5, 1, "air")
+    rows = plan([2, 1]).assign(label_set=["", "a|b"], finding="air")
+    write_csv(pd.concat([rows.assign(finding="fluid"), rows]), tmp_path / "plan.csv")
+    read = read_plan(tmp_path / "plan.csv", "air")
     assert list(read.columns) == ["label_set", "share", "images"]
     assert read["label_set"].tolist() == ["", "a|b"]
-    with pytest.raises(UserError, match=r"plan.csv: nothing for 'nodule', 5 shots of trial 1"):
-        read_plan(tmp_path / "plan.csv", 5, 1, "nodule")
+    with pytest.raises(UserError, match=r"plan.csv: nothing for 'nodule'; run `dvc repro split`"):
+        read_plan(tmp_path / "plan.csv", "nodule")

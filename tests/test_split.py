@@ -185,14 +185,15 @@ def stage(tmp_path):
 
 def test_stage_writes_trials_corpus_and_what_is_planned(stage):
     out = stage()
-    assert sorted(path.name for path in out.iterdir()) == ["corpus.csv", "plan.csv", "trial0.csv", "trial1.csv"]
+    plans = [f"plan-{shots}-{k}.csv" for shots in (2, 4) for k in (0, 1)]
+    assert sorted(path.name for path in out.iterdir()) == ["corpus.csv", *plans, "trial0.csv", "trial1.csv"]
     trial = read_trial(out / "trial1.csv")
     real = make().loc[trains(trial, 2), TASK].sum()
-    plan = pd.read_csv(out / "plan.csv", keep_default_na=False)
-    assert list(plan.columns) == ["shots", "trial", "finding", "label_set", "share", "images"]
-    images = plan.groupby(["shots", "trial", "finding"])["images"].sum()
-    assert images[(2, 1)].to_dict() == (real.max() - real).to_dict()
-    assert images[(2, 1, "nodule")] == real.max() - 2
+    plan = pd.read_csv(out / "plan-2-1.csv", keep_default_na=False)
+    assert list(plan.columns) == ["finding", "label_set", "share", "images"]
+    images = plan.groupby("finding")["images"].sum()
+    assert images.to_dict() == (real.max() - real).to_dict()
+    assert images["nodule"] == real.max() - 2
     free = make().set_index("image_id").loc[pd.read_csv(out / "corpus.csv")["image_id"]]
     assert set(plan["label_set"]) == {"bone" if marked else "" for marked in free["bone"]}
     before = {path.name: path.read_bytes() for path in out.iterdir()}

@@ -10,6 +10,7 @@ import tiny
 import torch
 import torchvision
 from hypothesis import given, settings
+from safetensors.torch import save_file
 from test_readers_survive import FLIPS
 
 from raremix.classifier.model import build, from_backbone, imagenet
@@ -92,6 +93,41 @@ def test_a_file_longer_or_shorter_than_its_header_says_is_one_line_that_names_it
     for changed in (content + b"\0", content[:-1]):
         file.write_bytes(changed)
         assert str(file) in refused(READERS[name], disk)
+
+
+NETWORKS = [name for name in READERS if name.endswith(".safetensors") and name != "h.safetensors"]
+
+
+def rewritten(file, change):
+    """``file`` with its tensors as ``change`` leaves them; whole, as far as a header tells."""
+    tensors = weights.read(file, "")
+    change(tensors, max(tensors, key=lambda name: (tensors[name].ndim, name)))
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_file_that_lacks_a_tensor_is_refused_in_one_line(disk, name, capfd):
+    """diffusers and transformers would draw it at random, and warn at most."""
+    rewritten(disk / name, lambda tensors, one: tensors.pop(one))
+    capfd.readouterr()
+    assert str(disk / Path(name).parts[0]) in refused(READERS[name], disk)
+    assert capfd.readouterr().err == "", "no lines of a library's beside it"
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if not name.startswith("lora")])
+def test_a_file_with_a_tensor_of_another_shape_is_refused_in_one_line(disk, name, capfd):
+    rewritten(disk / name, lambda tensors, one: tensors.update({one: torch.cat([tensors[one]] * 2)}))
+    capfd.readouterr()
+    assert str(disk / Path(name).parts[0]) in refused(READERS[name], disk)
+    assert capfd.readouterr().err == ""
+
+
+def test_imagenet_weights_of_another_network_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        torchvision.models._api, "load_state_dict_from_url", lambda url, **_: build("resnet18", 1000).state_dict()
+    )
+    said = refused(lambda at: imagenet(NET, 2), tmp_path)
+    assert said.startswith(f"torch.hub, {NET}: the weights of another network (")
 
 
 def tensors_or_line(file) -> dict[str, torch.Tensor] | str:

@@ -32,7 +32,7 @@ def imagenet(name: str, outputs: int) -> nn.Module:
     """The same with torchvision's ImageNet weights, but for the last layer.
 
     Raises:
-        UserError: the weights can't be had.
+        UserError: the weights can't be had, or are of another network.
     """
     model = build(name, outputs)
     try:
@@ -44,14 +44,15 @@ def imagenet(name: str, outputs: int) -> nn.Module:
             f"params.yaml, backbone.start: ImageNet weights of {name} can't be had ({one_line(error)}); "
             "empty torch.hub's cache and run it again, or start from the corpus"
         ) from None
-    _load_all_but_last(model, published)
+    _fill_all_but_last(model, published, f"torch.hub, {name}", "empty its cache and run it again")
     return model
 
 
 def from_backbone(name: str, outputs: int, backbone: Path, *seed: object) -> nn.Module:
     """A network that starts from the file ``backbone``, its last layer drawn anew from ``seed``."""
     model = build(name, outputs)
-    _load_all_but_last(model, weights.read(backbone, "run `dvc repro backbone` to make it again"))
+    remedy = f"it must be of {name}, as params.yaml has it; run `dvc repro backbone` to make it again"
+    _fill_all_but_last(model, weights.read(backbone, remedy), str(backbone), remedy)
     _, last = last_layer(model)
     bound = last.in_features**-0.5
     random = seeded("last layer", *seed)
@@ -77,12 +78,11 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
     return ((images - 0.45) / 0.225).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
-def _load_all_but_last(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    prefix, _ = last_layer(model)
-    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix + ".")}
-    missing, unexpected = model.load_state_dict(kept, strict=False)
-    if unexpected or any(not name.startswith(prefix + ".") for name in missing):
-        raise UserError("the backbone is of another network than params.yaml, classify.model; run `dvc repro backbone`")
+def _fill_all_but_last(model: nn.Module, tensors: dict[str, torch.Tensor], source: str, remedy: str) -> None:
+    prefix = last_layer(model)[0] + "."
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
+    last = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(prefix)}
+    weights.fill(model, kept | last, source, remedy)
 
 
 def last_layer(model: nn.Module) -> tuple[str, nn.Linear]:

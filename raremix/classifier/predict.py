@@ -28,11 +28,12 @@ def load_network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The network that ``save_run`` wrote into ``run``, and what it wrote beside it: model, findings, precision.
 
     Raises:
-        UserError: a file of it is missing or not whole.
+        UserError: a file of it is missing, not whole, or of another network.
     """
     config = read_json(run / "config.json", REMEDY)
     model = build(config["model"], len(config["findings"]))
-    model.load_state_dict(weights.read(run / "model.safetensors", REMEDY))
+    file = run / "model.safetensors"
+    weights.fill(model, weights.read(file, REMEDY), file, REMEDY)
     return model, config
 
 

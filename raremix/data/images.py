@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from raremix.data.checksums import Checksums
 from raremix.runtime.errors import UserError
+from raremix.runtime.files import replacing
 
 
 def load(files: Sequence[str], checksums: Checksums) -> NDArray[np.uint8]:
@@ -33,8 +34,12 @@ def load(files: Sequence[str], checksums: Checksums) -> NDArray[np.uint8]:
 
 
 def save(image: NDArray[np.uint8], file: str | Path) -> None:
-    """Write a grey image ``[height, width]`` as PNG, whatever the ending; the same pixels give the same bytes."""
-    Image.fromarray(image).save(file, "PNG")
+    """Write a picture, grey ``[height, width]`` or coloured ``[height, width, 3]``, as PNG, whatever the ending.
+
+    It is there whole or not at all, and the same pixels give the same bytes.
+    """
+    with replacing(Path(file)) as temporary:
+        Image.fromarray(image).save(temporary, "PNG")
 
 
 def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:

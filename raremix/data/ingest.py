@@ -19,7 +19,7 @@ from raremix.data.pixels import Fit, UnreadableError, decode_picture, fit
 from raremix.data.records import Bad, Record
 from raremix.runtime.cores import cores
 from raremix.runtime.errors import UserError, one_line
-from raremix.runtime.files import full_disk, replacing, sha256
+from raremix.runtime.files import replacing, sha256
 from raremix.runtime.progress import track
 
 DECODERS = (codestream, dicom, images, pixels)  # what is converted by others of these is converted again
@@ -172,8 +172,7 @@ def _converted(job: Job) -> Converted | str:
         raise UserError(f"{job.source}: too little memory to convert it; {LESS_MEMORY}") from None
     except Exception as error:  # decoders raise what they like; one bad image must not end the run
         return _reason(error)
-    with full_disk(job.target):
-        images.save(square, str(job.target))
+    images.save(square, job.target)
     png = sha256(job.target)
     with replacing(job.note) as part:
         part.write_text(json.dumps({"of": _of(job), "png": png, "facts": facts, "fit": asdict(where)}))

@@ -18,18 +18,22 @@ def label_sets(rows: pd.DataFrame, findings: Sequence[str]) -> "pd.Series[str]":
     return pd.Series(["|".join(compress(findings, marks)) for marks in carried], rows.index, dtype=str)
 
 
-def read_plan(path: Path, shots: int, trial: int, finding: str) -> pd.DataFrame:
-    """``label_set, share, images`` of one checkpoint, from ``data/splits/plan.csv``.
+def plan_file(splits: Path, shots: int, trial: int) -> Path:
+    """Where ``splits`` holds the plan of a trial at some shots: a file each, so that a further trial changes none."""
+    return splits / f"plan-{shots}-{trial}.csv"
+
+
+def read_plan(path: Path, finding: str) -> pd.DataFrame:
+    """``label_set, share, images`` of the checkpoint of ``finding``, from its trial's ``plan_file``.
 
     Raises:
         UserError: nothing is planned for the checkpoint, or the table can't be read; names the file.
     """
-    plan = read_table(path, ["finding", "label_set", "share", "images", "shots", "trial"], "run `dvc repro split`")
-    numbers = {name: whole(plan[name], path) for name in ("shots", "trial", "images")}
-    plan = plan.assign(**numbers, share=finite(plan["share"], path))
-    of = plan[(plan["shots"] == shots) & (plan["trial"] == trial) & (plan["finding"] == finding)]
+    plan = read_table(path, ["finding", "label_set", "share", "images"], "run `dvc repro split`")
+    plan = plan.assign(images=whole(plan["images"], path), share=finite(plan["share"], path))
+    of = plan[plan["finding"] == finding]
     if of.empty:
-        raise UserError(f"{path}: nothing for '{finding}', {shots} shots of trial {trial}; run `dvc repro split`")
+        raise UserError(f"{path}: nothing for '{finding}'; run `dvc repro split`")
     return of[["label_set", "share", "images"]].reset_index(drop=True)
 
 

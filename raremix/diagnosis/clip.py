@@ -12,7 +12,7 @@ from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 from raremix.generator.tokens import token_ids
 from raremix.runtime import weights
 from raremix.runtime.device import device
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, no_memory
 
 Array = NDArray[np.float64]
 BATCH = 64
@@ -42,13 +42,18 @@ def load(folder: Path) -> Clip:
     """The CLIP model in ``folder``, as Hugging Face's ``save_pretrained`` writes one.
 
     Raises:
-        UserError: there is none, or its weights are not whole or no safetensors.
+        UserError: there is none, or its weights are not whole, some are missing, or they are no safetensors.
     """
     try:
         processor = CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
         tokens = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    except (OSError, ValueError, SafetensorError) as error:
+        model, told = CLIPModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+        weights.check_complete(told, "CLIP")
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if no_memory(error):
+            raise
         broken = weights.damaged(folder)
         reason = f"{broken} is not whole" if broken else str(error).partition("\n")[0]
         raise UserError(

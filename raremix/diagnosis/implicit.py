@@ -24,7 +24,7 @@ from raremix.diagnosis.readers import LatentReader
 from raremix.diagnosis.stored import Latents
 from raremix.runtime import weights
 from raremix.runtime.device import Precision, device, seeded
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, one_line
 from raremix.runtime.losses import Losses
 from raremix.runtime.progress import track
 from raremix.runtime.schedule import cosine
@@ -163,9 +163,12 @@ def load(file: Path) -> Implicit:
     if not file.is_file():
         raise UserError(f"{file}: no implicit function; {remedy}")
     learned = weights.read(file, remedy)
-    (steps, width), channels = learned["step.weight"].shape, len(learned["norm.weight"])
-    implicit = Implicit(channels, steps, len(learned["leave.bias"]) // channels, width)
-    implicit.load_state_dict(learned)
+    try:
+        (steps, width), channels = learned["step.weight"].shape, len(learned["norm.weight"])
+        implicit = Implicit(channels, steps, len(learned["leave.bias"]) // channels, width)
+    except (KeyError, ValueError, ZeroDivisionError) as error:
+        raise UserError(f"{file}: not the weights of an implicit function ({one_line(error)}); {remedy}") from None
+    weights.fill(implicit, learned, file, remedy)
     return implicit.to(device()).eval().requires_grad_(False)
 
 

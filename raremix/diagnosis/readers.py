@@ -196,11 +196,12 @@ def load_picture(folder: Path) -> tuple[PictureReader, Units]:
     """The reader of pictures in ``folder``, and its units.
 
     Raises:
-        UserError: a file of it is missing or not whole.
+        UserError: a file of it is missing, not whole, or of another network.
     """
     config, measured = _config(folder)
     reader = PictureReader(build(config["network"], len(measured.attributes)))
-    reader.load_state_dict(weights.read(folder / "picture.safetensors", REMEDY))
+    file = folder / "picture.safetensors"
+    weights.fill(reader, weights.read(file, REMEDY), file, REMEDY)
     return on_device(reader).eval(), measured  # type: ignore[return-value]
 
 
@@ -208,11 +209,12 @@ def load_latent(folder: Path) -> tuple[LatentReader, Units]:
     """The reader of latents in ``folder``, and its units.
 
     Raises:
-        UserError: a file of it is missing or not whole.
+        UserError: a file of it is missing, not whole, or of another network.
     """
     config, measured = _config(folder)
     reader = LatentReader(config["channels"], config["width"], len(measured.attributes))
-    reader.load_state_dict(weights.read(folder / "latent.safetensors", REMEDY))
+    file = folder / "latent.safetensors"
+    weights.fill(reader, weights.read(file, REMEDY), file, REMEDY)
     return on_device(reader).eval(), measured  # type: ignore[return-value]
 
 

@@ -19,7 +19,6 @@ from raremix.generator.tokens import encode
 from raremix.runtime import processes
 from raremix.runtime.device import Precision, arithmetic, device, laid_out
 from raremix.runtime.errors import UserError
-from raremix.runtime.files import replacing
 from raremix.runtime.progress import track
 
 
@@ -192,7 +191,6 @@ def draw_all(
 
     Where there are several processes, each draws its share of the batches, and all return when all are there.
     """
-    files[0].parent.mkdir(parents=True, exist_ok=True)
     mine, most = processes.share(range(0, len(files), sampling.batch)), sampling.batch
     for start in track(mine, f"synthesize {files[0].stem.rsplit('-', 2)[0]}"):
         part = slice(start, start + sampling.batch)
@@ -200,6 +198,5 @@ def draw_all(
             continue
         drawn, most = _as_fits(pipeline, order[part], sampling, strength, guidance_limit, most)
         for image, file in zip(drawn, files[part], strict=True):
-            with replacing(file) as temporary:
-                save(image, temporary)
+            save(image, file)
     processes.wait()

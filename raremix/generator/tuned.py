@@ -63,11 +63,26 @@ def load_tuned(base: Path, tuned: Path, token: str) -> StableDiffusionPipeline:
         raise UserError(f"{tuned}: neither a pipeline nor a LoRA; run `dvc repro dreambooth` to make it")
     pipeline = load(base)
     reserve(token, pipeline.tokenizer, pipeline.text_encoder)
-    embedding = weights.read(tuned / EMBEDDING, REMEDY)[token]
-    embedding_of(token, pipeline.tokenizer, pipeline.text_encoder).copy_(embedding)
+    held = weights.read(tuned / EMBEDDING, REMEDY)
+    if token not in held:
+        raise UserError(f"{tuned / EMBEDDING}: no embedding of {token}; {REMEDY}")
+    embedding_of(token, pipeline.tokenizer, pipeline.text_encoder).copy_(held[token])
+    _check_layers(pipeline, tuned / LORA)
     with whole(tuned):
         pipeline.load_lora_weights(tuned, weight_name=LORA, use_safetensors=True)
     return pipeline
+
+
+def _check_layers(pipeline: StableDiffusionPipeline, file: Path) -> None:
+    """Refuse a LoRA in ``file`` without the two matrices of each layer: diffusers lays over what there is.
+
+    Raises:
+        UserError: it is not whole, or has fewer or more.
+    """
+    layers = [name for name, _ in pipeline.unet.named_modules() if name.endswith(tuple(LORA_LAYERS))]
+    held = len(weights.read(file, REMEDY))
+    if held != 2 * len(layers):
+        raise UserError(f"{file}: {held} matrices where the UNet takes {2 * len(layers)}; {REMEDY}")
 
 
 def fingerprint(tuned: Path) -> str:

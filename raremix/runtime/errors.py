@@ -2,6 +2,9 @@
 
 import errno
 
+# How torch's allocator and its mapping of files, and safetensors, spell it, in errors of general kinds.
+REFUSED = ("can't allocate memory", "cannot allocate memory", f"(os error {errno.ENOMEM})")
+
 
 class UserError(Exception):
     """Something the user can put right: the message is one line that names the file, row or key and says what to do."""
@@ -10,8 +13,11 @@ class UserError(Exception):
 def no_memory(error: BaseException) -> bool:
     """Whether ``error`` says that memory was refused, on the device or beside it, in whatever words a library has."""
     kinds = {kind.__name__ for kind in type(error).__mro__}  # by name: torch need not be imported
-    said = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's, on the CPU
-    return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or getattr(error, "errno", None) == errno.ENOMEM or said
+    return (
+        bool(kinds & {"MemoryError", "OutOfMemoryError"})
+        or getattr(error, "errno", None) == errno.ENOMEM
+        or any(words in str(error).lower() for words in REFUSED)
+    )
 
 
 def one_line(error: BaseException) -> str:

@@ -38,6 +38,12 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def copy(file: Path, target: Path) -> None:
+    """Copy ``file`` to ``target``, which is there whole or not at all."""
+    with replacing(target) as temporary:
+        temporary.write_bytes(file.read_bytes())  # shutil would name the one that is there when the disk is full
+
+
 def write_json(path: Path, value: object) -> None:
     """Indented JSON with a newline at its end; NaN is refused."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
