@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -31,6 +32,7 @@ DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
 PIPELINE, PARAMS, LOCK = "dvc.yaml", Path("params.yaml"), SCRATCH / "repro.lock"
 # Where there is no GPU it runs alone: threads of its would wait for the one whose core another stage has.
 ALL_CORES = "base"
+CODE = "code"
 LONG = frozenset({"sensitivity", "audit"})  # begun last, they would have a core to themselves for minutes
 # glibc hands back what a training step on a CPU frees, and the next step gets it anew, zeroed, in pages of 4 KB. Kept,
 # and in huge pages, it is there at once (benchmarks/test_kept_memory.py). Other C libraries, and glibc before 2.35, do
@@ -100,7 +102,10 @@ def _of_one_process() -> bool:
 
 def _stale(targets: Sequence[str]) -> Graph:
     """What is to run again of the pipeline, or of what ``targets`` need, and what comes after it and so may be."""
-    changed = json.loads(_told("status", "--json", PIPELINE))
+    changed = _changed()
+    if CODE in changed:  # all comes after it, and its lists say what changes
+        subprocess.run([*DVC, "repro", "--single-item", CODE], check=True)
+        changed = _changed()
     graph: Graph = {}
     for target in (targets or [PIPELINE]) if changed else ():
         graph |= _graph(_told("dag", "--dot", target))
@@ -109,6 +114,11 @@ def _stale(targets: Sequence[str]) -> Graph:
         if stage in changed or graph[stage] & stale:
             stale.add(stage)
     return {stage: before & stale for stage, before in graph.items() if stage in stale}
+
+
+def _changed() -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(_told("status", "--json", PIPELINE))
+    return told
 
 
 def _graph(dot: str) -> Graph:

@@ -18,7 +18,6 @@ from raremix.data import plan as planner
 from raremix.data import split as room
 from raremix.data.checksums import read_checksums
 from raremix.data.findings import known
-from raremix.data.label_sets import plan_file
 from raremix.data.manifest import findings, read_manifest, read_votes, write_csv
 from raremix.data.trial import training_rows
 from stages.cli import run
@@ -72,7 +71,7 @@ def split(
         write_csv(trial, out / f"trial{k}.csv")
     write_csv(corpus, out / "corpus.csv")
     for (shots, k), planned in plans.items():
-        write_csv(planned, plan_file(out, shots, k), float_format="%.6g")
+        write_csv(planned, out / f"plan-{shots}-{k}.csv", float_format="%.6g")
     counts = [room.count(frame, trial, findings(frame), k) for k, trial in trials.items()]
     write_csv(pd.concat(counts), metrics / "counts.csv")
     write_csv(pd.concat(imbalances), metrics / "imbalance.csv")

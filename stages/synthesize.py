@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from raremix.data import captions, images
 from raremix.data.checksums import Checksums, read_checksums
-from raremix.data.label_sets import in_order, label_sets, plan_file, read_plan
+from raremix.data.label_sets import in_order, label_sets, read_plan
 from raremix.data.lineage import FILE as LINEAGE
 from raremix.data.lineage import read_lineage
 from raremix.data.manifest import SYNTHETIC, read_boxes, read_manifest, write_csv
@@ -92,7 +92,7 @@ def synthesize(
     processes.begin()
     rows, listed = read_manifest(manifest), read_checksums(checksums)
     name = f"{finding}-{shots}-{trial}"
-    sets = read_plan(plan_file(splits, shots, trial), finding)
+    sets = read_plan(splits / f"plan-{shots}-{trial}.csv", finding)
     plan = _plan(synthesize, name, finding, trial, sets, rows, metadata, splits)
     starts = list(rows.set_index("image_id").loc[plan["original"], "file"])
     originals = images.load(starts, listed) if synthesize.strength < 1 else None

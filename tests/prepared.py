@@ -10,7 +10,6 @@ import yaml
 
 from raremix.data import images
 from raremix.data.checksums import write_checksums
-from raremix.data.label_sets import plan_file
 from raremix.data.lineage import write_lineage
 from raremix.data.manifest import BOXES, CORNERS, FIXED, write_csv
 from raremix.runtime.files import sha256
@@ -57,4 +56,4 @@ def splits(rows, folder):
     write_csv(rows[["image_id"]].assign(part="train", shot_rank=rank), folder / "trial0.csv")
     write_csv(rows.loc[~rare, ["image_id"]], folder / "corpus.csv")
     sets = pd.DataFrame({"label_set": ["", "calcification"], "share": 0.5, "images": 2})
-    write_csv(pd.concat([sets.assign(finding=finding) for finding in RARE]), plan_file(folder, SHOTS, 0))
+    write_csv(pd.concat([sets.assign(finding=finding) for finding in RARE]), folder / f"plan-{SHOTS}-0.csv")

@@ -14,11 +14,11 @@ import reported
 import vl_convert
 import yaml
 from markupsafe import escape
-from test_pipeline import PIPELINE, dependencies
 
 from raremix.report.charts import COLORS, DASHES, SHAPES
 from raremix.report.page import SHAPES as OUTLINES
 from raremix.report.page import page
+from raremix.runtime.sources import sources
 from stages.cli import read_params
 from stages.cli import run as run_stage
 from stages.report import report
@@ -235,16 +235,16 @@ def test_templates_are_dependencies_of_the_stage():
     files = set(listed.stdout.decode().split()) | {
         f"raremix/report/{name}" for name in ("page.html", "style.css", "script.js", "card.md")
     }
-    assert files <= set(PIPELINE["report"]["deps"])
+    assert files <= set(sources(ROOT, "stages.report"))
 
 
 def test_a_template_that_is_added_becomes_a_dependency(tmp_path):
     shutil.copytree(ROOT / "raremix", tmp_path / "raremix", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "raremix" / "report" / "model_card.html").write_text("")
-    before = dependencies.sources(ROOT, "stages.report")
-    assert dependencies.sources(tmp_path, "stages.report") == sorted([*before, "raremix/report/model_card.html"])
-    assert dependencies.sources(tmp_path, "stages.split") == dependencies.sources(ROOT, "stages.split")
+    before = sources(ROOT, "stages.report")
+    assert sources(tmp_path, "stages.report") == sorted([*before, "raremix/report/model_card.html"])
+    assert sources(tmp_path, "stages.split") == sources(ROOT, "stages.split")
 
 
 def test_the_page_is_opened_where_there_is_a_display_and_named_anyway(tmp_path, monkeypatch, capsys):

@@ -18,13 +18,8 @@ def label_sets(rows: pd.DataFrame, findings: Sequence[str]) -> "pd.Series[str]":
     return pd.Series(["|".join(compress(findings, marks)) for marks in carried], rows.index, dtype=str)
 
 
-def plan_file(splits: Path, shots: int, trial: int) -> Path:
-    """Where ``splits`` holds the plan of a trial at some shots: a file each, so that a further trial changes none."""
-    return splits / f"plan-{shots}-{trial}.csv"
-
-
 def read_plan(path: Path, finding: str) -> pd.DataFrame:
-    """``label_set, share, images`` of the checkpoint of ``finding``, from its trial's ``plan_file``.
+    """``label_set, share, images`` of the checkpoint of ``finding``, from ``data/splits/plan-<shots>-<trial>.csv``.
 
     Raises:
         UserError: nothing is planned for the checkpoint, or the table can't be read; names the file.
