@@ -28,7 +28,7 @@ lint: .venv/ready ## ruff and mypy
 	ruff format --check .
 	mypy
 
-dependencies: .venv/ready ## write the stages' source files and templates into dvc.yaml, copy it to the profiles
+dependencies: .venv/ready ## write the source files of all stages into dvc.yaml, copy it to the profiles
 	python .ci/dependencies.py .
 
 readme: .venv/ready ## write the committed figures into README and docs

@@ -81,9 +81,12 @@ def untaught(base, tmp_path):
     prepared.write(profile, base)
     yaml = YAML(typ="safe")
     stages = yaml.load(ROOT / "profiles/smoke/dvc.yaml")["stages"]
-    yaml.dump({"stages": {name: stages[name] for name in ("dreambooth", "synthesize")}}, profile / "dvc.yaml")
+    yaml.dump({"stages": {name: stages[name] for name in ("code", "dreambooth", "synthesize")}}, profile / "dvc.yaml")
     dvc(f"remote add --default shared {tmp_path / 'remote'}", profile)
-    shell("git add --force . ../../.dvc/config && git commit -qm head", profile)
+    shell("git add --force . ../../.dvc/config", profile)
+    dvc("repro code", profile)
+    dvc("push dvc.yaml", profile)
+    shell("git add --force dvc.lock && git commit -qm head", profile)
     return profile
 
 
