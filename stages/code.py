@@ -7,14 +7,14 @@ Comments, docstrings and layout say nothing there, so that a change of those run
 from pathlib import Path
 
 from raremix.data.checksums import write_checksums
-from raremix.runtime.sources import digest, repository, sources, stages
+from raremix.runtime.sources import digest, entry_points, repository, sources
 from stages.cli import run
 
 
 def code(out: Path) -> None:
-    """List the source files of every stage."""
+    """List the source files of every entry point."""
     root, known = repository(), dict[str, str]()
-    for stage in stages(root):
+    for stage in entry_points(root):
         files = sources(root, f"stages.{stage}")
         known |= {file: digest(root / file) for file in files if file not in known}
         write_checksums({file: known[file] for file in files}, out / f"{stage}.txt")

@@ -8,6 +8,14 @@ import pytest
 GATE = Path(__file__).parent.parent / ".ci" / "gate.py"
 PIPELINE = """\
 stages:
+  list:
+    cmd: cp listed.py list.txt
+    deps: [listed.py]
+    outs: [list.txt]
+  follow:
+    cmd: cp list.txt followed.txt
+    deps: [list.txt]
+    outs: [followed.txt]
   make:
     cmd: {python} make.py
     deps: [make.py]
@@ -53,7 +61,7 @@ def origin(tmp_path_factory, environment):
         "measure.py": MEASURE,
         "note.py": NOTE,
     }
-    files |= {"params.yaml": "make:\n  n: 3\n", ".gitignore": "/data\n"}
+    files |= {"params.yaml": "make:\n  n: 3\n", ".gitignore": "/data\n/*.txt\n", "listed.py": "1\n"}
     for name, text in files.items():
         (root / name).write_text(text)
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"], [*DVC, "repro", "-q"]):
@@ -104,6 +112,16 @@ def test_a_changed_stage_whose_inputs_are_all_in_git_is_caught(clone, gate):
     passed, said = gate()
     assert not passed
     assert "make" in said
+    assert "stale" in said
+
+
+def test_what_follows_is_caught_where_only_the_list_of_its_code_was_made_anew(clone, gate, environment):
+    """The list of code is a stage of its own, of seconds: who runs that alone has not run what it stands for."""
+    (clone / "listed.py").write_text("2\n")
+    subprocess.run([*DVC, "repro", "-q", "--single-item", "list"], cwd=clone, env=environment, check=True)
+    (clone / "list.txt").unlink()
+    passed, said = gate()
+    assert not passed
     assert "stale" in said
 
 

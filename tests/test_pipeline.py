@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from raremix.runtime.sources import sources, stages
+from raremix.runtime.sources import entry_points, sources
 from stages.cli import sections
 from stages.repro import ALL_CORES
 
@@ -47,8 +47,8 @@ def test_a_stage_declares_the_sections_it_reads(stage):
     assert sorted(PIPELINE[stage].get("params", [])) == sorted(sections(entry(stage)))
 
 
-def test_what_runs_from_the_command_line_is_a_stage():
-    assert stages(ROOT) == sorted(PIPELINE)
+def test_each_stage_runs_the_module_of_its_name_and_but_one_all_that_run_are_stages():
+    assert entry_points(ROOT) == sorted([*PIPELINE, "discover"])
     assert all(module(stage) == f"stages.{stage}" for stage in PIPELINE)
 
 
@@ -62,7 +62,8 @@ def test_a_stage_depends_on_the_list_of_the_code_it_imports(stage):
 
 def test_no_other_code_is_listed():
     listed = [dep for dep in CODE if dependencies.is_source(dep)]
-    assert listed == sorted({file for stage in PIPELINE for file in sources(ROOT, module(stage))})
+    assert listed == sorted({file for name in entry_points(ROOT) for file in sources(ROOT, f"stages.{name}")})
+    assert PIPELINE["code"]["outs"] == [f"results/code/{name}.txt" for name in entry_points(ROOT)]
 
 
 def test_where_there_is_no_gpu_a_stage_computes_on_one_core_or_is_alone():

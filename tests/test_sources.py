@@ -7,7 +7,7 @@ from through_dvc import ROOT
 
 from raremix.data.checksums import read_checksums
 from raremix.runtime import sources as room
-from raremix.runtime.sources import digest, sources, stages
+from raremix.runtime.sources import digest, entry_points, sources
 from stages.cli import run
 from stages.code import code
 
@@ -70,7 +70,7 @@ def test_of_templates_every_byte_counts(tmp_path):
 
 def test_each_stage_has_a_list_of_files_that_are_there(repository):
     made = lists(repository)
-    assert sorted(made) == stages(ROOT)
+    assert sorted(made) == entry_points(ROOT)
     for stage in made:
         listed = read_checksums(repository / f"results/code/{stage}.txt")
         assert list(listed) == sources(ROOT, f"stages.{stage}")

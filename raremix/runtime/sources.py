@@ -13,8 +13,8 @@ PACKAGES = ("raremix", "stages")
 READ = (".html", ".css", ".js", ".md", ".csv")  # beside code, which fills or looks things up in them
 
 
-def stages(root: Path) -> list[str]:
-    """The stages in ``root``: the modules of ``stages`` that end by running what bears their own name."""
+def entry_points(root: Path) -> list[str]:
+    """The modules of ``stages`` in ``root`` that end by running what bears their own name: pipeline's and by hand."""
     files = sorted((root / "stages").glob("*.py"))
     return [file.stem for file in files if file.read_text(encoding="utf-8").endswith(f"    run({file.stem})\n")]
 
