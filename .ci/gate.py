@@ -64,7 +64,8 @@ def stale_stages() -> list[str]:
     command = [sys.executable, "-m", "dvc", "repro", "--dry", "--allow-missing"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    running = re.findall(r"Running stage '([^']+)'", done.stdout)
+    # Where a list that is not in git was made anew, DVC stops at the first stage that reads it.
+    running = re.findall(r"(?:Running stage|failed to reproduce) '([^']+)'", done.stdout)
     if running:
         return [f"dvc.lock is stale: {', '.join(running)} would run; run: dvc repro, and commit dvc.lock and metrics"]
     if done.returncode or not lines or lines[-1] != FRESH:

@@ -1,8 +1,8 @@
 """Let a profile start from what another has made: ``python -m stages.adopt ../..`` in the profile's folder.
 
-Not a stage of the pipeline. DVC knows a stage by its paths, and from a profile the source files have other ones, so
-that it would make again what the root has. What is taken over are entries of ``dvc.lock`` and the files they name; the
-next ``dvc repro`` holds each against the profile's own code, params and data, as ever, and makes anew what differs.
+Not a stage of the pipeline. DVC knows what a folder has made by that folder's dvc.lock, and so would make again what
+the root has. What is taken over are entries of ``dvc.lock`` and the files they name; the next ``dvc repro`` holds each
+against the profile's own code, params and data, as ever, and makes anew what differs.
 """
 
 import argparse

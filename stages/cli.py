@@ -12,10 +12,13 @@ from typing import Any, get_type_hints
 from jsonargparse import ArgumentError, ArgumentParser, get_loader
 from yaml import YAMLError
 
+from raremix.data.checksums import read_checksums
 from raremix.runtime.errors import UserError, no_memory
 from raremix.runtime.files import full_disk
+from raremix.runtime.sources import digest, repository
 
 Stage = Callable[..., None]
+CODE = Path("results/code")
 
 
 def sections(stage: Stage) -> dict[str, type]:
@@ -32,6 +35,7 @@ def run(stage: Stage, args: Sequence[str] | None = None) -> None:
     _collect_again()
     name = stage.__module__ if stage.__module__ != "__main__" else f"stages.{stage.__name__}"
     try:
+        _check_code(name)
         with full_disk("the disk"):
             stage(**_arguments(stage, name, list(sys.argv[1:] if args is None else args)))
     except KeyboardInterrupt:
@@ -62,6 +66,22 @@ def _without_memory(error: Exception, read: list[str]) -> str | None:
     if no_memory(error):
         return f"no memory left; lower this stage's batch in {where}, or run it where there is more"
     return None
+
+
+def _check_code(name: str) -> None:
+    """Refuse to run the code of ``name`` where DVC would record it as another: as the list that ``code`` has written.
+
+    Raises:
+        UserError: a source file says something else by now.
+    """
+    stage = name.removeprefix("stages.")
+    listed = CODE / f"{stage}.txt"
+    if stage != CODE.name and listed.is_file():
+        for file, said in read_checksums(listed).items():
+            if not (there := repository() / file).is_file() or digest(there) != said:
+                raise UserError(
+                    f"{file} has changed since {listed} was written; run `dvc repro`, which begins with that"
+                )
 
 
 def _collect_again() -> None:

@@ -149,9 +149,9 @@ def _draw(explained: dict[str, Explained], metrics: Path) -> None:
         for parts in zip(*((one.edits.before[k], one.edits.after[k], one.masks[k]) for _, one, k in shown), strict=True)
     )
     maps = {name: np.stack([one.maps[name][k] for _, one, k in shown]) for name in shown[0][1].maps}
-    save(np.asarray(panel(before, maps, masks)), metrics / "panel.png")
+    save(panel(before, maps, masks), metrics / "panel.png")
     captions = ["{} {:.2f} -> {:.2f}".format(finding, *one.edits.chances[k]) for finding, one, k in shown]
-    save(np.asarray(gallery(before, after, masks, captions, SHOWN)), metrics / "counterfactuals.png")
+    save(gallery(before, after, masks, captions, SHOWN), metrics / "counterfactuals.png")
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def _show_gaps(
     pools = looking.pools(validation.pixels[:1])
     for arm, gallery in added.items():
         if pools and (found := giveaways(validation, gallery, findings, looking.maps)):
-            save(np.asarray(picture(found, arm)), pictures / f"gap-{arm}.png")
+            save(picture(found, arm), pictures / f"gap-{arm}.png")
             tables.append(found.table.assign(arm=arm)[tables[0].columns])
     write_csv(pd.concat(tables), pictures / "gap.csv", "%.5g")
     if len(tables) == 1:

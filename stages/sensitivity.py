@@ -160,7 +160,7 @@ def _responses(
     together = deep.combined(found[0].method, slopes, sensitivity.strengths, eyes, few, name)
     write_csv(together, out / "combined.csv", "%.4f")
     seen = traversal([(one.method, top) for one in found], sensitivity.doses, eyes, way, name)
-    images.save(np.asarray(seen), out / "traversal.png")
+    images.save(seen, out / "traversal.png")
 
 
 def _agreements(sides: Mapping[str, Side], true: pd.DataFrame, out: Path) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """A user's mistake is one line on stderr and exit code 2, before anything is done."""
 
 import errno
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from raremix.runtime.errors import UserError
-from stages.cli import run, sections
+from stages.attributes import attributes
+from stages.cli import _check_code, run, sections
+from stages.code import code
 from stages.split import split
 
 ROOT = Path(__file__).parent.parent
@@ -240,3 +243,20 @@ def test_an_unknown_finding_in_params_is_named(tmp_path, capsys, monkeypatch):
         run(split, "params.yaml --manifest manifest.csv --votes votes.csv --out o --metrics m".split())
     assert "unknown finding 'hiccups'" in capsys.readouterr().err
     assert not Path("o").exists()
+
+
+def test_a_stage_whose_code_is_not_that_of_its_list_is_refused(tmp_path, monkeypatch, capsys):
+    """DVC would record what it makes as made by the code of the list."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("{}")
+    run(code, "params.yaml --out results/code".split())
+    run(code, "params.yaml --out results/code".split())
+    listed = tmp_path / "results/code/attributes.txt"
+    _check_code("stages.attributes")
+    right = listed.read_text()
+    for wrong in (right.replace(right[:64], "0" * 64), right.replace("raremix/__init__.py", "raremix/gone.py")):
+        listed.write_text(wrong)
+        with pytest.raises(SystemExit, match="2"):
+            run(attributes, ["params.yaml"])
+        said = capsys.readouterr().err
+        assert re.fullmatch(r"stages\.attributes: raremix/\w+\.py has changed since .*; run `dvc repro`, .*\n", said)

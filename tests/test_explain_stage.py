@@ -66,6 +66,7 @@ def test_every_method_is_scored_beside_chance_on_what_the_classifier_finds(base,
     for name in ("panel.png", "counterfactuals.png"):
         with Image.open(tmp_path / "out" / name) as picture:
             assert picture.width > 128
+            assert picture.mode == "P", "colours, not the numbers that stand for them"
 
 
 def test_the_same_again(base, classifier, tmp_path):

@@ -99,6 +99,7 @@ def test_what_gives_images_away_is_shown_for_each_arm_that_adds_some(tmp_path):
         assert real.map(lambda name: 60 <= int(name[1:]) < 100).all(), "of validation"
         with Image.open(tmp_path / "pictures" / f"gap-{arm}.png") as page:
             assert page.size == (8 * 128, 2 * (16 + 2 * 128))
+            assert page.mode == "P", "colours, not the numbers that stand for them"
 
 
 @pytest.mark.parametrize(("model", "arms"), [(MODEL, STUDY.arms), ("resnet18", ["vanilla"])])

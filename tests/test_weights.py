@@ -127,7 +127,7 @@ def test_imagenet_weights_of_another_network_are_refused(monkeypatch, tmp_path):
         torchvision.models._api, "load_state_dict_from_url", lambda url, **_: build("resnet18", 1000).state_dict()
     )
     said = refused(lambda at: imagenet(NET, 2), tmp_path)
-    assert said.startswith(f"torch.hub, {NET}: the weights of another network (")
+    assert said.startswith(f"params.yaml, backbone.start: ImageNet's {NET}: the weights of another network (")
 
 
 def tensors_or_line(file) -> dict[str, torch.Tensor] | str:

@@ -44,15 +44,18 @@ def imagenet(name: str, outputs: int) -> nn.Module:
             f"params.yaml, backbone.start: ImageNet weights of {name} can't be had ({one_line(error)}); "
             "empty torch.hub's cache and run it again, or start from the corpus"
         ) from None
-    _fill_all_but_last(model, published, f"torch.hub, {name}", "empty its cache and run it again")
+    _fill_all_but_last(
+        model, published, f"params.yaml, backbone.start: ImageNet's {name}", "empty torch.hub's cache and run it again"
+    )
     return model
 
 
 def from_backbone(name: str, outputs: int, backbone: Path, *seed: object) -> nn.Module:
     """A network that starts from the file ``backbone``, its last layer drawn anew from ``seed``."""
     model = build(name, outputs)
-    remedy = f"it must be of {name}, as params.yaml has it; run `dvc repro backbone` to make it again"
-    _fill_all_but_last(model, weights.read(backbone, remedy), str(backbone), remedy)
+    remedy = "run `dvc repro backbone` to make it again"
+    source = f"{backbone}, for a {name} as params.yaml has it"
+    _fill_all_but_last(model, weights.read(backbone, remedy), source, remedy)
     _, last = last_layer(model)
     bound = last.in_features**-0.5
     random = seeded("last layer", *seed)

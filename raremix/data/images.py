@@ -33,13 +33,13 @@ def load(files: Sequence[str], checksums: Checksums) -> NDArray[np.uint8]:
     return images
 
 
-def save(image: NDArray[np.uint8], file: str | Path) -> None:
-    """Write a picture, grey ``[height, width]`` or coloured ``[height, width, 3]``, as PNG, whatever the ending.
+def save(picture: NDArray[np.uint8] | Image.Image, file: str | Path) -> None:
+    """Write a ``picture``, a grey array ``[height, width]`` or Pillow's own, as PNG, whatever the ending.
 
     It is there whole or not at all, and the same pixels give the same bytes.
     """
     with replacing(Path(file)) as temporary:
-        Image.fromarray(image).save(temporary, "PNG")
+        (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(temporary, "PNG")
 
 
 def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:

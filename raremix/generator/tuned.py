@@ -1,6 +1,7 @@
 """Fine-tuned models on disk: a whole pipeline, or a LoRA beside its base; either opens in diffusers."""
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -77,12 +78,13 @@ def _check_layers(pipeline: StableDiffusionPipeline, file: Path) -> None:
     """Refuse a LoRA in ``file`` without the two matrices of each layer: diffusers lays over what there is.
 
     Raises:
-        UserError: it is not whole, or has fewer or more.
+        UserError: it is not whole, or lacks one or has others.
     """
     layers = [name for name, _ in pipeline.unet.named_modules() if name.endswith(tuple(LORA_LAYERS))]
-    held = len(weights.read(file, REMEDY))
-    if held != 2 * len(layers):
-        raise UserError(f"{file}: {held} matrices where the UNet takes {2 * len(layers)}; {REMEDY}")
+    held = Counter(name.removeprefix("unet.").partition(".lora")[0] for name in weights.read(file, REMEDY))
+    wrong = sorted(layer for layer in {*layers, *held} if held[layer] != 2 or layer not in layers)
+    if wrong:
+        raise UserError(f"{file}: not the two matrices of each layer, first of {wrong[0]}; {REMEDY}")
 
 
 def fingerprint(tuned: Path) -> str:

@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from raremix.runtime.errors import UserError
+
 PACKAGES = ("raremix", "stages")
 READ = (".html", ".css", ".js", ".md", ".csv")  # beside code, which fills or looks things up in them
 
@@ -28,6 +30,9 @@ def sources(root: Path, module: str) -> list[str]:
     """The files of the packages in ``root`` that importing ``module`` reads or may fill in, relative to ``root``.
 
     Templates and tables that lie in an imported package are among them.
+
+    Raises:
+        UserError: an import does not spell the package.
     """
     found: set[str] = set()
     _collect(root, module, found)
@@ -67,7 +72,9 @@ def _collect(root: Path, module: str, found: set[str]) -> None:
 
 def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
+        if isinstance(node, ast.ImportFrom):
+            if node.level or not node.module:
+                raise UserError(f"{path}, line {node.lineno}: import by the full name, which the list of sources needs")
             yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
