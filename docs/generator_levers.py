@@ -2,7 +2,8 @@
 
 What each lever of the generator does to what it draws, by a judge that knows every real image but those of validation
 and test, and has trained as long as the classifiers' ceiling needs: the audit's earlier judge, half as long taught,
-took pneumothoraces that looked like effusions for good ones. It measures and chooses; no arm sees it.
+took pneumothoraces that looked like effusions for good ones. It measures and chooses; no arm sees it. As many models
+are at work as there are cores.
 """
 
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from jsonargparse import get_loader
 from sklearn.metrics import roc_auc_score
 from torch import nn
@@ -25,16 +27,20 @@ from raremix.data.checksums import read_checksums
 from raremix.data.manifest import read_manifest
 from raremix.data.synthetic import negatives_of, positives
 from raremix.data.trial import read_trial
+from raremix.data.views import Views
 from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.cores import cores
+from raremix.runtime.device import one_core
+from stages.base import Base, base
 from stages.classify import Classify
 from stages.cli import read_section
-from stages.dreambooth import Dreambooth, dreambooth
+from stages.dreambooth import Dreambooth, Prior, dreambooth
 from stages.sections import Study
 from stages.synthesize import Synthesize, synthesize
 
 PARAMS = Path("params.yaml")
 WORK = Path("scratch/generator_levers")
-PAIRS = 160
+TRIALS, PAIRS = 3, 160
 JUDGE_STEPS = 600
 UNSEEN = ("validation", "test")  # by the judge
 DATA, SPLITS, BASE = Path("data"), WORK / "splits", Path("models/base")
@@ -45,6 +51,7 @@ class Lever:
     """A generator that differs from the study's in one respect; the first, without a name, in none."""
 
     name: str
+    base: Base
     teaching: Dreambooth
     drawing: Synthesize
 
@@ -52,24 +59,31 @@ class Lever:
 def main(out: Path) -> None:
     """Write ``lever, finding, trial, auroc, pairs_won, with, without, others``, a row a lever and checkpoint."""
     params = get_loader("yaml")(PARAMS.read_text())
-    study, teaching, drawing, classify = (
-        read_section(params, name, kind, PARAMS)
-        for name, kind in (
-            ("study", Study), ("dreambooth", Dreambooth), ("synthesize", Synthesize), ("classify", Classify)
-        )
-    )  # fmt: skip
+    kinds = {"study": Study, "base": Base, "dreambooth": Dreambooth, "synthesize": Synthesize, "classify": Classify}
+    study, taught_first, teaching, drawing, classify = (read_section(params, *kind, PARAMS) for kind in kinds.items())
     judge = _judge(study, classify)
     _plan_of_shares()
-    usual = Lever("", teaching, replace(drawing, least=PAIRS))
+    usual = Lever("", taught_first, teaching, replace(drawing, least=PAIRS))
+    checkpoints = [(finding, trial) for finding in study.minority for trial in study.trials[:TRIALS]]
     table = []
     for lever in _levers(usual):
-        for finding in study.minority:
-            for trial in study.trials:
-                drawn = _drawn(lever, usual, finding, study.shots[0], trial)
-                table.append((lever.name, finding, trial, *_judged(judge, drawn, study.findings, finding)))
-                print(*table[-1], flush=True)
-                columns = ["lever", "finding", "trial", "auroc", "pairs_won", "with", "without", "others"]
-                pd.DataFrame(table, columns=columns).to_csv(out, index=False, float_format="%.4f")
+        pipeline = _base(lever, usual)
+        rows = Parallel(n_jobs=cores(), return_as="generator")(
+            delayed(_row)(judge, study, lever, usual, pipeline, *checkpoint) for checkpoint in checkpoints
+        )
+        for row in rows:
+            table.append(row)
+            print(*row, flush=True)
+            columns = ["lever", "finding", "trial", "auroc", "pairs_won", "with", "without", "others"]
+            pd.DataFrame(table, columns=columns).to_csv(out, index=False, float_format="%.4f")
+
+
+def _row(
+    judge: nn.Module, study: Study, lever: Lever, usual: Lever, pipeline: Path, finding: str, trial: int
+) -> tuple[str | float, ...]:
+    drawn = _drawn(lever, usual, pipeline, finding, study.shots[0], trial)
+    with one_core():
+        return lever.name, finding, trial, *_judged(judge, drawn, study.findings, finding)
 
 
 def _levers(usual: Lever) -> Iterator[Lever]:
@@ -85,17 +99,36 @@ def _levers(usual: Lever) -> Iterator[Lever]:
     for weight in (1.0, 16.0):
         training = replace(usual.teaching.training, prior_weight=weight)
         yield replace(usual, name=f"prior weight {weight:g}", teaching=replace(usual.teaching, training=training))
+    for name, prior in (("prior of 50 images", Prior("real", 50)), ("prior drawn", Prior("generated", 200))):
+        yield replace(usual, name=name, teaching=replace(usual.teaching, prior=prior))
     yield replace(usual, name="all shots as instances", teaching=replace(usual.teaching, instances="all"))
+    still = replace(usual.teaching.training, views=Views(0.0, 0.0, 0.0), encoded_views=1)
+    yield replace(usual, name="instances as they are", teaching=replace(usual.teaching, training=still))
+    yield replace(usual, name="token from nothing", teaching=replace(usual.teaching, initializers={}))
+    frozen = replace(usual.teaching.training, text_encoder=False)
+    yield replace(usual, name="captions not taught", teaching=replace(usual.teaching, training=frozen))
+    half = replace(usual.base.autoencoder, steps=usual.base.autoencoder.steps // 2)
+    yield replace(usual, name="autoencoder, half the steps", base=replace(usual.base, autoencoder=half))
 
 
-def _drawn(lever: Lever, usual: Lever, finding: str, shots: int, trial: int) -> pd.DataFrame:
+def _base(lever: Lever, usual: Lever) -> Path:
+    """The base model's folder; it is trained only where the study's is another."""
+    if lever.base == usual.base:
+        return BASE
+    here = WORK / lever.name.replace(" ", "_")
+    tables = [DATA / f"{name}.csv" for name in ("manifest", "metadata", "boxes", "splits/corpus")]
+    base(lever.base, *tables, DATA / "images.sha256", here / "base", here / "log")
+    return here / "base"
+
+
+def _drawn(lever: Lever, usual: Lever, pipeline: Path, finding: str, shots: int, trial: int) -> pd.DataFrame:
     """The manifest of the lever's pairs; a model is taught only where the study has none that is taught so."""
     key = f"{finding}-{shots}-{trial}"
     here = WORK / lever.name.replace(" ", "_") / key
     model, tables = Path("models/dreambooth") / key, [DATA / f"{name}.csv" for name in ("votes", "boxes", "metadata")]
-    if lever.teaching != usual.teaching:
+    if (lever.base, lever.teaching) != (usual.base, usual.teaching):
         model = here / "model"
-        files = [DATA / "manifest.csv", *tables, DATA / "splits", DATA / "images.sha256", BASE, model, here / "log"]
+        files = [DATA / "manifest.csv", *tables, DATA / "splits", DATA / "images.sha256", pipeline, model, here / "log"]
         dreambooth(lever.teaching, finding, shots, trial, *files)
     files = [
         DATA / "manifest.csv",
@@ -103,7 +136,7 @@ def _drawn(lever: Lever, usual: Lever, finding: str, shots: int, trial: int) -> 
         DATA / "metadata.csv",
         SPLITS,
         DATA / "images.sha256",
-        BASE,
+        pipeline,
         model,
     ]
     synthesize(lever.drawing, finding, shots, trial, *files, here / "images", here / "table", here / "picture")

@@ -2,7 +2,8 @@
 
 What each lever of the classifiers does, and what each lever of the drawing does to the classifiers, on patients that
 no stage has rendered, as validation has a dozen pneumothoraces, and test has no say; docs/study.md tells what was
-chosen by which figures. Images that a lever draws anew are sifted, but not screened for copies.
+chosen by which figures. Images that a lever draws anew are sifted, but not screened for copies. As many classifiers are
+at work as there are cores.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from jsonargparse import get_loader
 from numpy.typing import NDArray
 
@@ -30,6 +32,7 @@ from raremix.data.trial import read_trial, training_rows
 from raremix.diagnosis.truth import Scale, pictures
 from raremix.evaluation.metrics import families, natural_weights, score_table
 from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.cores import cores
 from raremix.runtime.device import one_core
 from stages.classify import Classify
 from stages.cli import read_section
@@ -39,6 +42,7 @@ from stages.sift import gains
 from stages.synthesize import Synthesize, synthesize
 
 SEED, PATIENTS, POSITIVES = 777, 2400, 350  # beyond the study's seed
+TRIALS = 3
 PARAMS, WORK, BACKBONE = Path("params.yaml"), Path("scratch/levers"), Path("models/backbone.safetensors")
 TABLES = ("manifest.csv", "boxes.csv", "metadata.csv", "splits", "images.sha256")
 COLUMNS = ["arm", "lever", "trial", "minority_ap", "minority_auroc", "majority_auroc"]
@@ -79,15 +83,31 @@ def main(out: Path) -> None:
     study, classify, drawing, mixing, sifting = (read_section(params, *kind, PARAMS) for kind in kinds.items())
     rows = read_manifest(Path("data/manifest.csv"))
     people = Cohort(params, study, rows.loc[rows["official_part"] == "train", study.findings].to_numpy(np.int64))
+    levers = [
+        (trial, lever)
+        for trial in study.trials[:TRIALS]
+        for lever in _levers(_draw(study, mixing, rows, trial), sifting.kept, classify, drawing, findings_of(rows))
+    ]
+    work = Parallel(n_jobs=cores(), return_as="generator")
     table = pd.DataFrame(columns=COLUMNS)
-    for trial in study.trials:
-        everything = _draw(study, mixing, rows, trial)
-        for lever in _levers(everything, sifting.kept, classify, drawing, findings_of(rows)):
-            found = people.scores(_fit(lever, lever.draw(), classify.model), lever.training.precision)
-            figures = found["ap"]["minority"], found["auroc"]["minority"], found["auroc"]["majority"]
-            table.loc[len(table)] = [lever.arm, lever.name, trial, *figures]
-            print(*table.iloc[-1], flush=True)
-            table.to_csv(out, index=False, float_format="%.4f")  # row by row
+    for row in work(delayed(_row)(people, trial, lever, classify) for trial, lever in levers):
+        table.loc[len(table)] = row
+        print(*row, flush=True)
+        table.to_csv(out, index=False, float_format="%.4f")  # row by row
+
+
+def _row(people: Cohort, trial: int, lever: Lever, classify: Classify) -> list[str | float]:
+    model = _fit(lever, lever.draw(), classify.model)
+    with one_core():
+        found = people.scores(model, lever.training.precision)
+    return [
+        lever.arm,
+        lever.name,
+        trial,
+        found["ap"]["minority"],
+        found["auroc"]["minority"],
+        found["auroc"]["majority"],
+    ]
 
 
 def _draw(study: Study, mixing: Mix, rows: pd.DataFrame, trial: int) -> mix.Draw:

@@ -11,16 +11,20 @@ from stages.adopt import main
 
 PIPELINE = """
 stages:
+  code:
+    cmd: head -n 1 {up}code.txt > list.txt
+    deps: [{up}code.txt]
+    outs: [list.txt]
   draw:
     cmd: mkdir -p counts && echo drawn > drawn.txt && echo 1 > counts/n.txt
-    deps: [{up}code.txt]
+    deps: [list.txt]
     params: [draw]
     outs: [drawn.txt, counts: {{cache: false}}]
   learn:
     matrix:
       trial: ${{trials}}
     cmd: mkdir -p learnt && echo ${{item.trial}} > learnt/${{item.trial}}.txt
-    deps: [{up}code.txt, drawn.txt]
+    deps: [list.txt, drawn.txt]
     outs: ["learnt/${{item.trial}}.txt"]
 """
 
@@ -42,19 +46,19 @@ def place(folder, up, params):
 @pytest.fixture
 def profile(tmp_path, monkeypatch):
     """The folder of a profile with a trial more than the root, where the root has run."""
-    (tmp_path / "code.txt").write_text("code")
+    (tmp_path / "code.txt").write_text("code\n")
     place(tmp_path, "", "draw: 1\ntrials: [0, 1]\n")
     place(tmp_path / "profiles" / "more", "../../", "draw: 1\ntrials: [0, 1, 2]\n")
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     dvc("init -q", tmp_path)
-    assert dvc("repro", tmp_path) == ["draw", "learn@0", "learn@1"]
+    assert dvc("repro", tmp_path) == ["code", "draw", "learn@0", "learn@1"]
     monkeypatch.chdir(tmp_path / "profiles" / "more")
     return tmp_path / "profiles" / "more"
 
 
 def test_only_what_the_root_lacks_is_made(profile, capsys):
     assert main(["../.."]) == 0
-    assert capsys.readouterr().out.startswith("3 stages of ../.. taken over")
+    assert capsys.readouterr().out.startswith("4 stages of ../.. taken over")
     assert (profile / "drawn.txt").read_text() == "drawn\n"
     assert (profile / "counts" / "n.txt").is_file(), "what is not cached is copied"
     assert dvc("repro", profile) == ["learn@2"]
@@ -69,7 +73,13 @@ def test_what_differs_here_is_made_anew(profile):
 def test_changed_code_makes_everything_anew(profile):
     (profile.parents[1] / "code.txt").write_text("other code")
     assert main(["../.."]) == 0
-    assert dvc("repro", profile) == ["draw", "learn@0", "learn@1", "learn@2"]
+    assert dvc("repro", profile) == ["code", "draw", "learn@0", "learn@1", "learn@2"]
+
+
+def test_where_the_list_of_code_stays_what_it_stands_for_is_not_made_anew(profile):
+    (profile.parents[1] / "code.txt").write_text("code\n# a comment\n")
+    assert main(["../.."]) == 0
+    assert dvc("repro", profile) == ["code", "learn@2"]
 
 
 def test_what_the_profile_has_made_is_its_own(profile, capsys):

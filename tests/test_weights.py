@@ -10,6 +10,7 @@ import tiny
 import torch
 import torchvision
 from hypothesis import given, settings
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from test_readers_survive import FLIPS
 
@@ -19,7 +20,7 @@ from raremix.diagnosis import clip, implicit, readers, stored
 from raremix.generator import tuned
 from raremix.generator.base import load, published
 from raremix.runtime import weights
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, no_memory
 
 ROOT = Path(__file__).parents[1]
 NET, TOKEN = "mobilenet_v3_small", "<nodule_mass>"
@@ -112,6 +113,26 @@ def test_a_file_that_lacks_a_tensor_is_refused_in_one_line(disk, name, capfd):
     capfd.readouterr()
     assert str(disk / Path(name).parts[0]) in refused(READERS[name], disk)
     assert capfd.readouterr().err == "", "no lines of a library's beside it"
+
+
+def test_a_lora_of_another_layer_is_refused(disk):
+    """diffusers would leave the layer as it was."""
+    file = disk / "lora" / tuned.LORA
+    tensors = {name.replace("attn1.to_q", "attn9.to_q"): tensor for name, tensor in weights.read(file, "").items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    said = refused(READERS[f"lora/{tuned.LORA}"], disk)
+    assert said.startswith(f"{file}: not the two matrices of each layer, first of ")
+
+
+@pytest.mark.parametrize("words", ["Cannot allocate memory (os error 12)", "[enforce fail] can't allocate memory: you"])
+def test_a_lack_of_memory_is_no_broken_file(disk, monkeypatch, words):
+    def refuses(_):
+        raise SafetensorError(words)
+
+    monkeypatch.setattr(weights, "load_file", refuses)
+    with pytest.raises(SafetensorError) as caught:
+        weights.read(disk / "backbone.safetensors", "get it again")
+    assert no_memory(caught.value)
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if not name.startswith("lora")])
