@@ -96,17 +96,17 @@ def _levers(usual: Lever) -> Iterator[Lever]:
     for limit in (0.22, 0.45):
         yield replace(usual, name=f"limit {limit:g}", drawing=replace(usual.drawing, guidance_limit=limit))
     yield replace(usual, name="everywhere", drawing=replace(usual.drawing, place=None))
+    still = replace(usual.teaching.training, views=Views(0.0, 0.0, 0.0), encoded_views=1)
+    yield replace(usual, name="instances as they are", teaching=replace(usual.teaching, training=still))
+    frozen = replace(usual.teaching.training, text_encoder=False)
+    yield replace(usual, name="captions not taught", teaching=replace(usual.teaching, training=frozen))
+    for name, prior in (("prior drawn", Prior("generated", 200)), ("prior of 50 images", Prior("real", 50))):
+        yield replace(usual, name=name, teaching=replace(usual.teaching, prior=prior))
+    yield replace(usual, name="token from nothing", teaching=replace(usual.teaching, initializers={}))
+    yield replace(usual, name="all shots as instances", teaching=replace(usual.teaching, instances="all"))
     for weight in (1.0, 16.0):
         training = replace(usual.teaching.training, prior_weight=weight)
         yield replace(usual, name=f"prior weight {weight:g}", teaching=replace(usual.teaching, training=training))
-    for name, prior in (("prior of 50 images", Prior("real", 50)), ("prior drawn", Prior("generated", 200))):
-        yield replace(usual, name=name, teaching=replace(usual.teaching, prior=prior))
-    yield replace(usual, name="all shots as instances", teaching=replace(usual.teaching, instances="all"))
-    still = replace(usual.teaching.training, views=Views(0.0, 0.0, 0.0), encoded_views=1)
-    yield replace(usual, name="instances as they are", teaching=replace(usual.teaching, training=still))
-    yield replace(usual, name="token from nothing", teaching=replace(usual.teaching, initializers={}))
-    frozen = replace(usual.teaching.training, text_encoder=False)
-    yield replace(usual, name="captions not taught", teaching=replace(usual.teaching, training=frozen))
     half = replace(usual.base.autoencoder, steps=usual.base.autoencoder.steps // 2)
     yield replace(usual, name="autoencoder, half the steps", base=replace(usual.base, autoencoder=half))
 
