@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from raremix.runtime.sources import PACKAGES, entry_points, sources
+from raremix.runtime.sources import entry_points, sources
 
 UP = "../../"  # from a profile to the repository's root
 
@@ -30,11 +30,6 @@ def main(root: Path) -> None:
         text = StringIO()
         yaml.dump(pipeline, text)
         (profile / "dvc.yaml").write_text(re.sub(r"(?<=[^:\n]\n)(?=  \w+:\n    desc:)", "\n", text.getvalue()))
-
-
-def is_source(dep: str) -> bool:
-    """Whether a dependency is a file of this repository's packages."""
-    return dep.removeprefix(UP).startswith(tuple(f"{package}/" for package in PACKAGES))
 
 
 if __name__ == "__main__":

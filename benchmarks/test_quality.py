@@ -51,8 +51,6 @@ def by_pndm(pipeline, order, sampling):
 def root(monkeypatch):
     """The root's params, where its study is finished."""
     monkeypatch.chdir(Path(__file__).parent.parent)
-    if not Path("models/base/model_index.json").is_file():
-        pytest.skip("the root has no models/base: make repro makes it")
     return read_params(PARAMS)
 
 

@@ -32,8 +32,7 @@ def load_network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     config = read_json(run / "config.json", REMEDY)
     model = build(config["model"], len(config["findings"]))
-    file = run / "model.safetensors"
-    weights.fill(model, weights.read(file, REMEDY), file, REMEDY)
+    weights.load(model, run / "model.safetensors", REMEDY)
     return model, config
 
 

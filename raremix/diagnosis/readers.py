@@ -200,8 +200,7 @@ def load_picture(folder: Path) -> tuple[PictureReader, Units]:
     """
     config, measured = _config(folder)
     reader = PictureReader(build(config["network"], len(measured.attributes)))
-    file = folder / "picture.safetensors"
-    weights.fill(reader, weights.read(file, REMEDY), file, REMEDY)
+    weights.load(reader, folder / "picture.safetensors", REMEDY)
     return on_device(reader).eval(), measured  # type: ignore[return-value]
 
 
@@ -213,8 +212,7 @@ def load_latent(folder: Path) -> tuple[LatentReader, Units]:
     """
     config, measured = _config(folder)
     reader = LatentReader(config["channels"], config["width"], len(measured.attributes))
-    file = folder / "latent.safetensors"
-    weights.fill(reader, weights.read(file, REMEDY), file, REMEDY)
+    weights.load(reader, folder / "latent.safetensors", REMEDY)
     return on_device(reader).eval(), measured  # type: ignore[return-value]
 
 

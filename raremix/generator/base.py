@@ -53,16 +53,16 @@ def published(source: str, revision: str | None) -> StableDiffusionPipeline:
     local = Path(source).is_dir()
     if not local and revision is None:
         raise UserError(f"params.yaml, base.revision: pin the revision of '{source}', or give a local folder")
-    folder = source if local else None
+    folder = Path(source) if local else None
     try:
-        folder = folder or StableDiffusionPipeline.download(
-            source, revision=revision, use_safetensors=True, **WITHOUT_CHECKER
-        )
-        pipeline = _opened(Path(folder))
+        if folder is None:
+            options = {"revision": revision, "use_safetensors": True}
+            folder = Path(StableDiffusionPipeline.download(source, **options, **WITHOUT_CHECKER))
+        pipeline = _opened(folder)
     except (OSError, ValueError, RuntimeError, HTTPError, SafetensorError) as error:
         if no_memory(error):
             raise
-        broken = weights.damaged(Path(folder)) if folder else None
+        broken = weights.damaged(folder) if folder else None
         reason = f"{broken} is not whole" if broken else one_line(error.__cause__ or error)
         raise UserError(
             f"params.yaml, base.pretrained: no pipeline at '{source}' ({reason}); download it first"

@@ -1,6 +1,6 @@
 """The source files that a stage is made of, and digests of what they say.
 
-DVC runs a stage again when one of its dependencies has changed. Hundreds of source files among the dependencies of each
+DVC runs a stage again when one of its dependencies has changed. Some forty source files among the dependencies of each
 member of a matrix made every command of DVC's slow and dvc.lock unreadable, so a list of them stands for the files.
 """
 

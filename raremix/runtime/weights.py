@@ -34,6 +34,15 @@ def read(file: Path, remedy: str) -> dict[str, torch.Tensor]:
         raise UserError(f"{file}: no whole safetensors file ({one_line(error)}); {remedy}") from None
 
 
+def load(network: nn.Module, file: Path, remedy: str) -> None:
+    """Give ``network`` the weights of ``file``, as ``read`` and ``fill`` do.
+
+    Raises:
+        UserError: there is no such file, it is not whole, or it is of another network; ``remedy`` is what to do then.
+    """
+    fill(network, read(file, remedy), file, remedy)
+
+
 def fill(network: nn.Module, tensors: Mapping[str, torch.Tensor], source: Path | str, remedy: str) -> None:
     """Give ``network`` the ``tensors`` of ``source``, which must be its own, all and no others.
 
