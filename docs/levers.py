@@ -116,7 +116,15 @@ def _draw(study: Study, mixing: Mix, rows: pd.DataFrame, trial: int) -> mix.Draw
     divided = read_trial(Path(f"data/splits/trial{trial}.csv"))
     real = training_rows(rows, divided, shots)[columns]
     unseen = divided.loc[divided["part"].isin(UNSEEN), "image_id"]
-    pool = read_pool(Path("data/synthetic"), study.findings, findings_of(rows), shots, trial, set(real["image_id"]))
+    pool = read_pool(
+        Path("data/synthetic"),
+        study.synthesized,
+        study.findings,
+        findings_of(rows),
+        shots,
+        trial,
+        set(real["image_id"]),
+    )
     pool = without_copies(pool, Path(f"data/screened/copies-{shots}-{trial}.csv"))
     again = real.drop(columns="file").merge(pd.read_csv("data/roundtrip/manifest.csv", dtype=str), on="image_id")
     extra = rows.loc[rows["image_id"].isin(unseen), columns]

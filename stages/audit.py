@@ -128,7 +128,7 @@ def _drawn(
     """
     labels = seen.validation[study.findings]
     real = features(judge, seen.validation_pixels, audit.training.precision)
-    keys = [(n, trial, finding) for n in study.shots for trial in study.trials for finding in study.findings]
+    keys = [(n, trial, finding) for n in study.shots for trial in study.trials for finding in study.synthesized]
     scores, probes = {}, []
     for shots, trial, finding in track(keys, "audit", len(keys)):
         table = read_synthetic(synthetic / f"{finding}-{shots}-{trial}" / "manifest.csv", findings)
@@ -145,7 +145,7 @@ def _drawn(
     for shots, trial, finding in keys:
         column = study.findings.index(finding)
         aurocs = {
-            other: told_apart(*(part[:, column] for part in scores[shots, trial, other])) for other in study.findings
+            other: told_apart(*(part[:, column] for part in scores[shots, trial, other])) for other in study.synthesized
         }
         own = aurocs.pop(finding)
         drawn.append((finding, shots, trial, len(scores[shots, trial, finding][0]), own, _mean(aurocs.values())))
@@ -165,7 +165,7 @@ def _losses(study: Study, logs: Path) -> pd.DataFrame:
     """DreamBooth's losses, as dvclive logged them: a curve a finding, the mean over shots and trials."""
     files = [
         (finding, logs / f"{finding}-{n}-{trial}" / "plots" / "metrics" / "loss.tsv")
-        for finding in study.findings
+        for finding in study.synthesized
         for n in study.shots
         for trial in study.trials
     ]

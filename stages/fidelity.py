@@ -66,13 +66,13 @@ def fidelity(
     pairs = [(shots, trial) for shots in study.shots for trial in study.trials]
     for shots, trial in track(pairs, "fidelity", len(pairs)):
         divided = read_trial(splits / f"trial{trial}.csv")
-        made = read_drawn(synthetic, study.findings, findings_of(rows), shots, trial)
+        made = read_drawn(synthetic, study.synthesized, findings_of(rows), shots, trial)
         drawn = look(made, dict(zip(made["file"], made["sha256"], strict=True)), looking.features)
         training = everything.of(list(training_rows(rows, divided, shots)["image_id"]))
         validation = everything.of(list(divided["image_id"][divided["part"] == "validation"]))
         added = _additions(study.arms, mixes, f"{shots}-{trial}", training, drawn, looking)
         found = {
-            "fidelity": _fidelity(fidelity.measuring, study.findings, validation, training, drawn),
+            "fidelity": _fidelity(fidelity.measuring, study.synthesized, validation, training, drawn),
             "added": _added(added, study.findings, validation, training),
         }
         for name, table in found.items():

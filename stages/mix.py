@@ -69,7 +69,7 @@ def mix(
     task = known(study.findings, findings(frame), "study.findings")
     generated = any(arm in room.SYNTHETIC_ARMS for arm in study.arms)
     if generated:
-        check_folders(synthetic, task, study.shots, study.trials)
+        check_folders(synthetic, study.synthesized, study.shots, study.trials)
     rebuilt = pd.read_csv(roundtrip / "manifest.csv", dtype=str)
     balance = []
     for trial in study.trials:
@@ -81,7 +81,9 @@ def mix(
             again = real.drop(columns="file").merge(rebuilt, on="image_id")
             pool: Pool = {}
             if generated:
-                pool = read_pool(synthetic, task, findings(frame), shots, trial, set(real["image_id"]))
+                pool = read_pool(
+                    synthetic, study.synthesized, task, findings(frame), shots, trial, set(real["image_id"])
+                )
                 pool = without_copies(pool, screened / f"copies-{shots}-{trial}.csv")
                 pool = clearest(pool, read_gains(sifted / f"{shots}-{trial}.csv", pool), sift.kept)
             listed = of_real | digests([again, *pool.values()])

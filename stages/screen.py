@@ -69,7 +69,7 @@ def screen(
     pairs = [(shots, trial) for shots in study.shots for trial in study.trials]
     for shots, trial in track(pairs, "screen", len(pairs)):
         divided = read_trial(splits / f"trial{trial}.csv")
-        made = read_drawn(synthetic, study.findings, findings_of(rows), shots, trial)
+        made = read_drawn(synthetic, study.synthesized, findings_of(rows), shots, trial)
         drawn = look(made, dict(zip(made["file"], made["sha256"], strict=True)), extract)
         training = everything.of(list(training_rows(rows, divided, shots)["image_id"]))
         validation, unseen, ceiling = (

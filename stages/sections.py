@@ -14,6 +14,7 @@ ARMS = (
     "real_ceiling", "ratio_1", "ratio_2", "ratio_5", "ratio_10", "dreambooth_mix", "dreambooth_balanced",
     "synthetic_pretrain", "synthetic_only", "prior_only", "shuffled",
 )  # fmt: skip
+STREAMS = ("dreambooth_balanced", "synthetic_pretrain", "synthetic_only")  # those with synthetic images of each finding
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Study:
 
     findings: list[str]  # slugs of the task's findings
     minority: list[str]  # those of them that are trained on a few shots
+    synthesized: list[
+        str
+    ]  # those that a model is fine-tuned for: all that are less frequent than the most frequent one
     arms: list[str]
     shots: list[PositiveInt]  # real training images of each minority finding
     trials: list[NonNegativeInt]  # draws of the whole experiment
@@ -46,5 +50,12 @@ class Study:
             if twice := [value for value in values if values.count(value) > 1]:
                 raise UserError(f"params.yaml, study.{key}: '{twice[0]}' is there twice; remove one")
         known(self.minority, self.findings, "study.minority")
+        known(self.synthesized, self.findings, "study.synthesized")
         if unknown := [arm for arm in self.arms if arm not in ARMS]:
             raise UserError(f"params.yaml, study.arms: unknown arm '{unknown[0]}'; choose among {', '.join(ARMS)}")
+        lacking = [finding for finding in self.findings if finding not in self.synthesized]
+        if lacking and (streams := [arm for arm in self.arms if arm in STREAMS]):
+            raise UserError(
+                f"params.yaml, study.synthesized: {streams[0]} has synthetic images of each finding; add "
+                f"'{lacking[0]}', or take the arm from study.arms"
+            )

@@ -58,7 +58,7 @@ def sift(
         divided = read_trial(splits / f"trial{trial}.csv")
         for shots in study.shots:
             real = training_rows(rows, divided, shots)[["image_id", "file", *task]]
-            pool = read_pool(synthetic, task, findings(rows), shots, trial, set(real["image_id"]))
+            pool = read_pool(synthetic, study.synthesized, task, findings(rows), shots, trial, set(real["image_id"]))
             pool = without_copies(pool, screened / f"copies-{shots}-{trial}.csv")
             shares = mix.synthetic_share, mix.real_share
             draw = room.Draw(real, task, pool, real[:0], real[:0], *shares, mix.without(study), shots, trial)
@@ -78,8 +78,8 @@ def gains(draw: room.Draw, classify: Classify, checksums: Checksums, weights: Pa
     examples = Examples(pixels, marks, rows["weight"].to_numpy(np.float64))
     model, _ = train(start, examples, classify.training, name, checkpoint, recipe(ARM))
     found = [
-        _gains(model, output, draw.pool[finding], classify.training.precision, listed)
-        for output, finding in enumerate(draw.findings)
+        _gains(model, draw.findings.index(finding), drawn, classify.training.precision, listed)
+        for finding, drawn in draw.pool.items()
     ]
     checkpoint.clear()
     return pd.concat(found)

@@ -64,6 +64,7 @@ def split(
     for shots, (k, trial) in product(study.shots, trials.items()):
         training = training_rows(frame, trial, shots)
         lacking = planner.lacks(training, ordinary, task, others, split.company)
+        planner.check_synthesized(lacking, study.synthesized, shots, k)
         plans[shots, k] = planner.plan(lacking, sets)
         left = planner.imbalance(training, lacking, plans[shots, k], sets, others)
         imbalances.append(_with_key(left, shots, k))

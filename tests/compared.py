@@ -17,7 +17,7 @@ from stages.sections import Study
 FINDINGS = ["effusion", "nodule", "pneumothorax"]
 ARMS = ["vanilla", "undersample", "oversample", "dreambooth_mix", "dreambooth_balanced", "shuffled"]
 GAIN = dict(zip(ARMS, [0.5, 0.5, 1.6, 1.6, 2.2, 0.1], strict=True))
-STUDY = Study(FINDINGS, ["nodule", "pneumothorax"], ARMS, [5, 10], [0, 1, 2])
+STUDY = Study(FINDINGS, ["nodule", "pneumothorax"], FINDINGS, ARMS, [5, 10], [0, 1, 2])
 COMPARE = Compare(shots=10, bootstrap=100, level=0.95, margin=0.01)
 
 
@@ -76,7 +76,7 @@ def keep_runs(profile, arms, shots=STUDY.shots, trials=STUDY.trials):
     for path in (profile / "runs").iterdir():
         if path.name not in wanted:
             shutil.rmtree(path)
-    return Study(FINDINGS, STUDY.minority, arms, shots, trials)
+    return Study(FINDINGS, STUDY.minority, FINDINGS, arms, shots, trials)
 
 
 def images_of_test(profile):

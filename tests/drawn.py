@@ -15,7 +15,7 @@ from raremix.runtime.files import sha256
 from stages.sections import Study
 
 TASK = ["nodule", "air"]
-STUDY = Study(TASK, ["air"], ["vanilla", "oversample", "dreambooth_mix"], [5], [0])
+STUDY = Study(TASK, ["air"], TASK, ["vanilla", "oversample", "dreambooth_mix"], [5], [0])
 MODEL = "mobilenet_v3_small"
 PARTS = ["train"] * 60 + ["validation"] * 40 + ["held_back"] * 10 + ["test"] * 20
 TESTED = [f"i{k:03d}" for k, part in enumerate(PARTS) if part == "test"]

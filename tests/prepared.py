@@ -44,7 +44,7 @@ def write(folder, base):
     splits(rows, data / "splits")
     shutil.copytree(base, folder / "models" / "base")
     write_lineage({"corpus": rows["image_id"][6:]}, folder / "models" / "base")
-    study = {"findings": RARE, "shots": [SHOTS], "trials": [0]}
+    study = {"synthesized": RARE, "shots": [SHOTS], "trials": [0]}
     params = {"launch": "python -m", "study": study, "dreambooth": asdict(TEACHING), "synthesize": asdict(DRAWING)}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
 

@@ -30,7 +30,8 @@ def inputs(folder: Path, layout: str = "phantom", show: bool = False, shots: int
 
 
 def params(layout: str = "phantom", shots: int = 10) -> dict:
-    study = {"findings": FINDINGS, "minority": ["nodule_mass"], "arms": ARMS, "shots": [shots], "trials": [0, 1]}
+    study = {"findings": FINDINGS, "minority": ["nodule_mass"], "synthesized": FINDINGS}
+    study |= {"arms": ARMS, "shots": [shots], "trials": [0, 1]}
     data = {"root": "/home/somebody/radiographs", "layout": layout}
     training = {"steps": 200, "batch": 48, "lr": 5e-4}
     small = {"pretrained": None, "revision": None, "autoencoder": training, "denoiser": training | {"steps": 2000}}

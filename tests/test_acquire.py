@@ -19,6 +19,7 @@ DATA = Data(str(TABLES), "phantom")
 STUDY = Study(
     ["cardiomegaly", "pleural_effusion", "nodule_mass", "pneumothorax"],
     ["nodule_mass", "pneumothorax"],
+    ["pleural_effusion", "nodule_mass", "pneumothorax"],
     ["vanilla"],
     [1],
     [0],
@@ -134,14 +135,26 @@ def test_test_part_has_its_positives_and_patients_of_its_own(raw):
     [
         ({"findings": []}, "study.findings: is empty; name at least one"),
         ({"minority": []}, "study.minority: is empty"),
+        ({"synthesized": []}, "study.synthesized: is empty"),
         ({"arms": []}, "study.arms: is empty"),
         ({"shots": []}, "study.shots: is empty"),
         ({"trials": []}, "study.trials: is empty"),
         ({"findings": [*STUDY.findings, "cardiomegaly"]}, "study.findings: 'cardiomegaly' is there twice; remove one"),
         ({"shots": [5, 10, 5]}, "study.shots: '5' is there twice"),
         ({"trials": [0, 0]}, "study.trials: '0' is there twice"),
-        ({"findings": ["nodule_mass", "pneumothorx"], "minority": ["nodule_mass"]}, "study.findings: .* 'pneumothorx'"),
+        (
+            {"findings": ["nodule_mass", "pneumothorx"], "minority": ["nodule_mass"], "synthesized": ["nodule_mass"]},
+            "study.findings: .* 'pneumothorx'",
+        ),
         ({"minority": ["atelectasis"]}, "study.minority: unknown finding 'atelectasis'; choose among cardiomegaly"),
+        (
+            {"synthesized": ["atelectasis"]},
+            "study.synthesized: unknown finding 'atelectasis'; choose among cardiomegaly",
+        ),
+        (
+            {"arms": ["vanilla", "synthetic_only"]},
+            "study.synthesized: synthetic_only has synthetic images of each finding; add 'cardiomegaly', or take",
+        ),
         ({"arms": ["vanila"]}, "study.arms: unknown arm 'vanila'; choose among vanilla, undersample"),
     ],
 )
@@ -155,7 +168,7 @@ def test_a_study_that_can_not_be_carried_out_is_refused(tmp_path, changes, messa
 def test_a_table_has_findings_of_its_own(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a.png").write_bytes(b"x")
-    study = replace(STUDY, findings=["hernia", "edema"], minority=["hernia"])
+    study = replace(STUDY, findings=["hernia", "edema"], minority=["hernia"], synthesized=["hernia"])
     acquire(Data(str(tmp_path / "real"), "table"), TINY, study, tmp_path / "raw")
     assert [row["path"] for row in rows(tmp_path / "raw" / "inventory.csv")] == ["a.png"]
 

@@ -102,7 +102,9 @@ def drawn(tmp_path):
     real = pd.DataFrame({"image_id": [f"r{index}" for index in range(20)], "heart": [1, 0] * 10, "air": 0})
     seen = audit._Seen(real, real, *[rng.integers(90, 110, (20, 8, 8)).astype(np.uint8)] * 2)
     settings = audit.Audit("resnet18", tiny.CLASSIFIER, 8, Sampling(2, 1.0, 4, "float32"))
-    return audit._drawn(settings, judge, seen, Study(FINDINGS, ["air"], ["vanilla"], [5], [0]), tmp_path, FINDINGS)
+    return audit._drawn(
+        settings, judge, seen, Study(FINDINGS, ["air"], FINDINGS, ["vanilla"], [5], [0]), tmp_path, FINDINGS
+    )
 
 
 def test_a_finding_is_drawn_in_its_own_pairs_and_not_in_the_others(drawn):

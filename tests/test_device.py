@@ -41,11 +41,21 @@ def test_one_core_is_for_the_block_alone(on_a_cpu, monkeypatch):
     assert torch.get_num_threads() == 2
 
 
-@pytest.mark.parametrize(("multiplied", "kind"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_precision_is_what_was_asked_for_where_the_cpu_multiplies_it(monkeypatch, multiplied, kind):
+@pytest.mark.parametrize(
+    ("name", "amx", "avx", "kind"),
+    [
+        ("Intel Xeon", True, True, torch.bfloat16),
+        ("Intel Xeon", False, True, torch.float32),
+        ("Intel Xeon", False, False, torch.float32),
+        ("AMD EPYC", False, True, torch.bfloat16),
+        ("AMD EPYC", False, False, torch.float32),
+    ],
+)
+def test_precision_is_what_was_asked_for_where_the_cpu_is_faster_in_it(monkeypatch, name, amx, avx, kind):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: multiplied)
+    has = torch.cpu.get_capabilities() | {"cpu_name": name, "amx_bf16": amx, "avx512_bf16": avx}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
     layer, x = torch.nn.Linear(4, 4), torch.randn(2, 4)
     with arithmetic("bfloat16"):
         assert layer(x).dtype == kind

@@ -87,7 +87,7 @@ def asking(server, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RAREMIX_MODEL", "tester")
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     asked = {"cache": "list.json", "domain": "chests", "task": "find {things}", "count": 2, "nonsense": ["a lamp"]}
-    params["study"].update(findings=FINDINGS, minority=["nodule_mass"])
+    params["study"].update(findings=FINDINGS, minority=["nodule_mass"], synthesized=["nodule_mass"])
     Path("params.yaml").write_text(yaml.safe_dump({"study": params["study"], "attributes": {**asked, "reads": {}}}))
 
     def ask(*flags):

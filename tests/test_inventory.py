@@ -12,7 +12,7 @@ from raremix.runtime.files import sha256
 from stages.acquire import Phantom, acquire
 from stages.sections import Data, Study
 
-STUDY = Study(["cardiomegaly", "nodule_mass"], ["nodule_mass"], ["vanilla"], [1], [0])
+STUDY = Study(["cardiomegaly", "nodule_mass"], ["nodule_mass"], ["nodule_mass"], ["vanilla"], [1], [0])
 PHANTOM = Phantom(3, 150, 24, 4, 3, 48, 40.0)  # of no account here
 
 

@@ -1,5 +1,7 @@
 """The mix stage: every arm's table and balance, and the lineage of each synthetic image held against the split."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,8 +44,8 @@ def stage(tmp_path):
     rebuilt = carriers.assign(file="r/" + carriers["image_id"] + ".png", sha256="6" * 64)
     write_csv(rebuilt, tmp_path / "roundtrip" / "manifest.csv")
 
-    def _stage(arms=tuple(ARMS), share=0.5, shots=(5,), denied="minority", kept=1.0):
-        study = Study(TASK, ["nodule", "air"], list(arms), list(shots), [0])
+    def _stage(arms=tuple(ARMS), share=0.5, shots=(5,), denied="minority", kept=1.0, synthesized=TASK):
+        study = Study(TASK, ["nodule", "air"], list(synthesized), list(arms), list(shots), [0])
         names = ["manifest.csv", "splits", "images.sha256", "synthetic", "screened", "sifted", "roundtrip", "mix"]
         mix(study, Mix(share, 0.25, denied), Sift(kept), *(tmp_path / name for name in (*names, "metrics")))
         return tmp_path
@@ -92,6 +94,16 @@ def test_stage_writes_all_arms_and_the_balance(stage, capsys):
     )
     prevalence = [np.average(g[TASK], axis=0, weights=g["weight"]) for _, g in written.groupby("source")]
     assert prevalence[0] == pytest.approx(prevalence[1], rel=0.01)
+
+
+def test_the_most_frequent_finding_needs_no_synthetic_images(stage):
+    arms = ["vanilla", "dreambooth_mix", "ratio_2", "prior_only", "shuffled"]
+    root = stage(arms)
+    before = {path.name: path.read_bytes() for path in (root / "mix").iterdir()}
+    shutil.rmtree(root / "synthetic" / "heart-5-0")
+    gained(root, [f"heart-5-0-{index:05d}-pos" for index in range(60)])
+    stage(arms, synthesized=TASK[1:])
+    assert before == {path.name: path.read_bytes() for path in (root / "mix").iterdir()}
 
 
 @pytest.mark.parametrize(("denied", "blank"), [("minority", {"heart", "fluid"}), ("all", set())])

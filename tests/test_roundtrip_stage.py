@@ -15,7 +15,7 @@ from raremix.runtime.files import sha256
 from stages.roundtrip import Roundtrip, roundtrip
 from stages.sections import Study
 
-STUDY = Study(["heart", "nodule"], ["nodule"], ["vanilla"], [1], [0, 1])
+STUDY = Study(["heart", "nodule"], ["nodule"], ["nodule"], ["vanilla"], [1], [0, 1])
 
 
 @pytest.fixture
@@ -66,4 +66,4 @@ def test_it_rebuilds_the_carriers_of_all_trials_and_no_other_image(stage, base, 
 
 def test_an_unknown_finding_is_named(stage):
     with pytest.raises(UserError, match=r"study\.findings.*lung"):
-        stage(Study(["lung"], ["lung"], ["vanilla"], [1], [0]))
+        stage(Study(["lung"], ["lung"], ["lung"], ["vanilla"], [1], [0]))

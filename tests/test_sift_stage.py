@@ -25,7 +25,7 @@ from stages.sift import sift
 
 NET, SIDE = "resnet18", 32
 TASK = ["nodule", "air"]
-STUDY = Study(TASK, ["air"], ["vanilla", "dreambooth_mix"], [4], [0])
+STUDY = Study(TASK, ["air"], TASK, ["vanilla", "dreambooth_mix"], [4], [0])
 CLASSIFY = Classify(NET, replace(tiny.CLASSIFIER, steps=60, batch=16, lr=3e-3, ema_decay=0.8))
 REAL = [(0, 0)] * 40 + [(1, 0)] * 30 + [(0, 1)] * 4  # normal, nodule, air
 PAIRS, BLANK = 24, 3  # pairs of either finding; each third one does not show it
@@ -85,9 +85,9 @@ def profile(tmp_path_factory):
     return root
 
 
-def sifted(root, out, classify=CLASSIFY):
+def sifted(root, out, classify=CLASSIFY, study=STUDY):
     names = ("manifest.csv", "splits", "images.sha256", "synthetic", "screened", "backbone.safetensors")
-    sift(STUDY, Mix(0.5, 0.25, "minority"), classify, *(root / name for name in names), out)
+    sift(study, Mix(0.5, 0.25, "minority"), classify, *(root / name for name in names), out)
     return pd.read_csv(out / "4-0.csv")
 
 
@@ -99,6 +99,13 @@ def test_what_does_not_show_its_finding_gains_least(profile, tmp_path):
     air = found["image_id"].str.startswith("air")
     assert found["gain"][air & shows].min() > found["gain"][air & ~shows].max()
     assert found["gain"][~shows].abs().max() < 1e-3, "the two images of such a pair are the same"
+
+
+def test_a_finding_without_a_model_is_left_out(profile, tmp_path):
+    found = sifted(profile, tmp_path, study=replace(STUDY, synthesized=["air"], arms=["dreambooth_mix"]))
+    assert set(found["image_id"].str.split("-").str[0]) == {"air"}
+    shows = found["image_id"].str.split("-").str[-2].astype(int) % BLANK > 0
+    assert found["gain"][shows].min() > found["gain"][~shows].max(), "judged by its own output"
 
 
 def test_the_same_gains_come_out_twice_and_after_a_kill(profile, tmp_path, killed_after):

@@ -173,7 +173,14 @@ def stage(tmp_path):
         write_checksums(checksums, tmp_path / "images.sha256")
         write_csv(manifest, tmp_path / "manifest.csv")
         write_csv(manifest.drop(columns=FIXED[1:]), tmp_path / "votes.csv")
-        usual = {"findings": TASK, "minority": TASK[2:], "arms": ["vanilla"], "shots": [2, 4], "trials": [0, 1]}
+        usual = {
+            "findings": TASK,
+            "minority": TASK[2:],
+            "synthesized": TASK,
+            "arms": ["vanilla"],
+            "shots": [2, 4],
+            "trials": [0, 1],
+        }
         section = Split(**({"seed": 0, "validation": 0.25, "test": 0.2, "min_validation": 3, "company": 1.0} | changes))
         names = ("manifest.csv", "votes.csv", "images.sha256", "splits", "duplicates.csv", "metrics")
         paths = (tmp_path / name for name in names)
@@ -226,6 +233,12 @@ def test_stage_tells_what_the_plan_leaves(stage):
     [
         ({"findings": ["heart", "nodul"], "minority": ["heart"]}, {}, r"study.findings: unknown finding 'nodul'"),
         ({"minority": ["bone"]}, {}, r"study.minority: unknown finding 'bone'"),
+        ({"synthesized": ["bone"]}, {}, r"study.synthesized: unknown finding 'bone'"),
+        (
+            {"synthesized": TASK[:2]},
+            {},
+            r"study.synthesized: at 2 shots of trial 0 'nodule' lacks \d+ images .* add it",
+        ),
         ({"shots": [2, 500]}, {}, r"study.shots: 500 images of 'nodule' asked, but \d+ train images"),
         ({}, {"min_validation": 400}, r"'heart' has fewer than split.min_validation = 400 .*train \d+, validation \d+"),
     ],

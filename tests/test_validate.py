@@ -12,7 +12,14 @@ from stages.sections import Study
 from stages.validate import validate
 
 FINDINGS = ["effusion", "nodule"]
-STUDY = Study(findings=FINDINGS, minority=["nodule"], arms=["vanilla", "oversample"], shots=[10], trials=[0, 1])
+STUDY = Study(
+    findings=FINDINGS,
+    minority=["nodule"],
+    synthesized=["nodule"],
+    arms=["vanilla", "oversample"],
+    shots=[10],
+    trials=[0, 1],
+)
 
 
 @pytest.fixture
@@ -88,7 +95,7 @@ def test_a_stranger_is_refused_with_the_command_that_removes_it(profile):
 
 
 def test_a_missing_run_is_named(profile):
-    more = Study(FINDINGS, ["nodule"], STUDY.arms, [10], [0, 1, 2])
+    more = Study(FINDINGS, ["nodule"], ["nodule"], STUDY.arms, [10], [0, 1, 2])
     with pytest.raises(UserError, match=r"no run vanilla-10-2, oversample-10-2"):
         call(profile, more)
 
@@ -125,7 +132,7 @@ def test_damaged_predictions_are_named(profile, change, message):
 )
 def test_a_study_that_can_not_be_or_that_the_manifest_does_not_know_is_refused(profile, findings, minority, message):
     with pytest.raises(UserError, match=message):
-        call(profile, Study(findings, minority, STUDY.arms, [10], [0, 1]))
+        call(profile, Study(findings, minority, minority, STUDY.arms, [10], [0, 1]))
 
 
 def test_a_finding_that_validation_lacks_is_null_not_nan(profile):

@@ -261,11 +261,11 @@ def _filling(draw: Draw, ratio: float = np.inf) -> dict[str, pd.DataFrame]:
     """
     filling = {}
     for finding, even in needed(draw.real[draw.findings]).items():
-        rows, lacking = positives(draw.pool[finding]), int(min(even, ratio * draw.real[finding].sum()))
-        if lacking:
+        if lacking := int(min(even, ratio * draw.real[finding].sum())):
+            rows = positives(draw.pool[finding])
             _some(rows, finding, draw)
-        rows = rows.head(lacking)
-        filling[finding] = rows.assign(weight=lacking / max(len(rows), 1))
+            rows = rows.head(lacking)
+            filling[finding] = rows.assign(weight=lacking / len(rows))
     return filling
 
 

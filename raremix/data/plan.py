@@ -95,6 +95,20 @@ def lacks(
     return found
 
 
+def check_synthesized(lacking: Sequence[Lack], synthesized: Sequence[str], shots: int, trial: int) -> None:
+    """Refuse a study that fine-tunes no model for a finding that lacks images.
+
+    Raises:
+        UserError: names the finding, and how many it lacks.
+    """
+    for lack in lacking:
+        if lack.images and lack.finding not in synthesized:
+            raise UserError(
+                f"params.yaml, study.synthesized: at {shots} shots of trial {trial} '{lack.finding}' lacks "
+                f"{lack.images} images to be as frequent as the most frequent finding; add it"
+            )
+
+
 def plan(lacking: Sequence[Lack], sets: Sets) -> pd.DataFrame:
     """``finding, label_set, share, images``: a row for each checkpoint and set.
 

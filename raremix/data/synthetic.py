@@ -35,16 +35,22 @@ def check_folders(root: Path, findings: Sequence[str], shots: Sequence[int], tri
 
 
 def read_pool(
-    root: Path, task: Sequence[str], findings: Sequence[str], shots: int, trial: int, training: AbstractSet[str]
+    root: Path,
+    synthesized: Sequence[str],
+    task: Sequence[str],
+    findings: Sequence[str],
+    shots: int,
+    trial: int,
+    training: AbstractSet[str],
 ) -> dict[str, pd.DataFrame]:
-    """By finding of the ``task``: its checkpoint's synthetic images, all ancestors of which must be in ``training``.
+    """By ``synthesized`` finding: its checkpoint's images, all ancestors of which must be in ``training``.
 
     Raises:
         UserError: names file and image of an ancestor outside the trial's training images, of a positive without its
         finding, of a negative with one of the ``task``, or of a positive without its negative.
     """
     pool = {}
-    for finding in task:
+    for finding in synthesized:
         folder = root / f"{finding}-{shots}-{trial}"
         file = folder / "manifest.csv"
         frame = read_synthetic(file, findings)
@@ -56,8 +62,8 @@ def read_pool(
     return pool
 
 
-def read_drawn(root: Path, task: Sequence[str], findings: Sequence[str], shots: int, trial: int) -> pd.DataFrame:
-    """All that the checkpoints of the ``task``'s findings drew; lineage unread.
+def read_drawn(root: Path, synthesized: Sequence[str], findings: Sequence[str], shots: int, trial: int) -> pd.DataFrame:
+    """All that the checkpoints of the ``synthesized`` findings drew; lineage unread.
 
     Two columns more than ``read_synthetic`` has: ``checkpoint``, a finding, and ``original``, the radiograph that the
     finding is laid over, and that the pair shows as it was; '' where a pair is as it was drawn.
@@ -65,7 +71,7 @@ def read_drawn(root: Path, task: Sequence[str], findings: Sequence[str], shots: 
     Raises:
         UserError: as ``read_synthetic``; or a recipe.csv is missing or no such table.
     """
-    folders = {finding: root / f"{finding}-{shots}-{trial}" for finding in task}
+    folders = {finding: root / f"{finding}-{shots}-{trial}" for finding in synthesized}
     tables = [
         read_synthetic(folder / "manifest.csv", findings)
         .assign(checkpoint=finding)

@@ -61,7 +61,7 @@ def card(inputs: Inputs) -> str:
         answer=inputs.figures("compare/answer.json"),
         ingested=inputs.figures("ingest/summary.json"),
         limits=limits(inputs),
-        models=len(study["findings"]) * len(study["shots"]) * len(study["trials"]),
+        models=len(study["synthesized"]) * len(study["shots"]) * len(study["trials"]),
         classifiers=len(study["arms"]) * len(study["shots"]) * len(study["trials"]),
         counted=[*_tables(materials.split(inputs).blocks), *_tables(materials.mix(inputs).blocks)],
         made=made,

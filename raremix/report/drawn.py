@@ -44,7 +44,9 @@ class Example:
 def models(inputs: Inputs) -> list[Model]:
     """The models whose synthetic images are listed, in the study's order."""
     study = inputs.params["study"]
-    keys = [(finding, n, trial) for n in study["shots"] for trial in study["trials"] for finding in study["findings"]]
+    keys = [
+        (finding, n, trial) for n in study["shots"] for trial in study["trials"] for finding in study["synthesized"]
+    ]
     folders = {key: inputs.synthetic / "-".join(map(str, key)) for key in keys}
     return [
         Model(*key, _images(folder), pd.read_csv(folder / "lineage.csv", dtype=str)["role"].value_counts())
