@@ -31,7 +31,7 @@ from raremix.data.trial import read_trial, training_rows
 from raremix.data.views import Views
 from raremix.generator import tuned
 from raremix.generator.effect import laid_over
-from raremix.generator.sample import Order, Sampling, draw_all, skipped
+from raremix.generator.sample import Order, Sampler, Sampling, draw_all, set_up, skipped
 from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import device, one_core
@@ -54,6 +54,8 @@ class Synthesize:
     negative_prompt: Literal["empty", "without_finding"]  # what guidance leads away from
     guidance_limit: PositiveFloat | None  # how far it leads at most, in norms of the unguided prediction
     place: Views | None  # it leads there alone where a reader marked one that trains, moved so; null: everywhere
+    sampler: Sampler
+    compiled: bool  # torch.compile of the UNet; it pays where its kernels are small and images are many
     sampling: Sampling
 
     def __post_init__(self) -> None:
@@ -100,6 +102,7 @@ def synthesize(
     training = training_rows(rows, read_trial(split), shots)
     inside = _place(synthesize, plan, training, boxes, finding, trial, images.load(starts[:1], listed).shape[-1])
     made = tuned.load_tuned(pipeline, model, captions.token(finding)).to(device())
+    set_up(made, synthesize.sampler, synthesize.compiled)
     inputs = [sets.to_csv(), manifest, boxes, metadata, splits / "corpus.csv", split, checksums, pipeline, model]
     checkpoint = Checkpoint("synthesize", name, synthesize, *inputs)
     files = [checkpoint.directory / "images" / f"{image}.png" for image in plan["image_id"]]
@@ -158,7 +161,7 @@ def _tell(plan: pd.DataFrame, synthesize: Synthesize, instances: "pd.Series[str]
     started = plan[["original", "place"]].itertuples(index=False)
     plan["parents"] = ["|".join(dict.fromkeys([*instances, *filter(None, row)])) for row in started]
     plan["model_sha256"] = tuned.fingerprint(model)
-    plan["sampler"], plan["steps"] = "dpmsolver++", synthesize.sampling.steps
+    plan["sampler"], plan["steps"] = synthesize.sampler, synthesize.sampling.steps
     guided = plan["prompt"] != plan["negative_prompt"]
     plan["guidance"] = guided.map({True: synthesize.sampling.guidance, False: 1.0})
     plan["guidance_limit"] = synthesize.guidance_limit

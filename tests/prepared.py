@@ -18,7 +18,7 @@ from stages.synthesize import Synthesize
 
 RARE, SHOTS = ["nodule_mass", "pneumothorax"], 3
 TEACHING = Dreambooth(2, None, {}, Prior("real", 4), "float32", tiny.DREAMBOOTH, tiny.SAMPLING)
-DRAWING = Synthesize(4, 0.7, "original", "without_finding", None, tiny.VIEWS, tiny.SAMPLING)
+DRAWING = Synthesize(4, 0.7, "original", "without_finding", None, tiny.VIEWS, "dpmsolver++", False, tiny.SAMPLING)
 
 
 def write(folder, base):

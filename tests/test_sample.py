@@ -1,4 +1,6 @@
+import shutil
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 from raremix.generator import sample
 from raremix.generator.base import load
 from raremix.generator.latents import decode, roundtrip
-from raremix.generator.sample import Order, Sampling, draw, draw_all, plain
+from raremix.generator.sample import Order, Sampling, draw, draw_all, plain, set_up
 from raremix.generator.tokens import encode as encode_text
 from raremix.runtime.errors import UserError
 
@@ -35,6 +37,45 @@ def test_guidance_leads_from_the_negative_prompt_to_the_prompt(base):
     clean = share.sqrt() * noise - (1 - share).sqrt() * (v_without + 3 * (v_with - v_without))
     by_hand = decode(pipeline.vae, clean, "float32")
     assert np.abs(drawn.astype(int) - by_hand).max() <= 1
+
+
+@torch.no_grad()
+def test_ddim_goes_the_way_of_its_formula(base):
+    """Song et al. 2021, eq. 12 without noise; of v-prediction the noise is sigma x + alpha v."""
+    pipeline, (with_it, without), strong = load(base), tiny.PROMPTS[:2], replace(tiny.SAMPLING, guidance=40.0)
+    order = Order([with_it], [without], [3])
+    set_up(pipeline, "ddim", compiled=False)
+    drawn = draw(pipeline, order, strong).astype(int)
+    texts = [encode_text([prompt], pipeline.tokenizer, pipeline.text_encoder) for prompt in (with_it, without)]
+    pipeline.scheduler.set_timesteps(strong.steps)
+    steps = pipeline.scheduler.timesteps
+    shares = [*pipeline.scheduler.alphas_cumprod[steps], torch.tensor(1.0)]
+    latents = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3))
+    for step, (share, cleaner) in zip(steps, pairwise(shares), strict=True):
+        v_with, v_without = (pipeline.unet(latents, step, text).sample for text in texts)
+        v = v_without + strong.guidance * (v_with - v_without)
+        clean, noise = share.sqrt() * latents - (1 - share).sqrt() * v, (1 - share).sqrt() * latents + share.sqrt() * v
+        latents = cleaner.sqrt() * clean + (1 - cleaner).sqrt() * noise
+    assert np.abs(drawn - decode(pipeline.vae, latents, "float32")).max() <= 1
+    set_up(pipeline, "dpmsolver++", compiled=False)
+    second_order = draw(pipeline, order, strong)
+    assert np.abs(drawn - second_order).max() > 1
+    assert (second_order == draw(load(base), order, strong)).all(), "unless told otherwise"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # of torch itself
+def test_a_compiled_network_draws_the_same_each_batch_in_its_own_place(base):
+    inside = np.zeros((6, tiny.SIZE, tiny.SIZE), np.float32)
+    inside[2:4, :8], inside[4:, 8:] = 1, 1  # none in the first batch, another in each
+    order = replace(plain(tiny.PROMPTS * 2, range(6)), inside=inside)
+    plainly, compiled = load(base), load(base)
+    set_up(compiled, "dpmsolver++", compiled=True)
+    asked = replace(tiny.SAMPLING, guidance=20.0)
+    expected, drawn = (draw(pipeline, order, asked, guidance_limit=2.0).astype(int) for pipeline in (plainly, compiled))
+    assert np.abs(drawn - expected).max() <= 1
+    everywhere = draw(plainly, replace(order, inside=None), asked, guidance_limit=2.0)
+    assert all(np.abs(everywhere[index].astype(int) - expected[index]).max() > 1 for index in range(6))
 
 
 @pytest.mark.parametrize(("guidance", "sizes"), [(2.0, [4, 4, 4, 2, 2, 2]), (1.0, [2, 2, 2, 1, 1, 1])])

@@ -14,7 +14,7 @@ from raremix.generator.sample import Sampling
 from raremix.runtime.errors import UserError
 from stages.synthesize import Synthesize, _lay_over, _place, _plan, _tell
 
-ASKED = Synthesize(3, 0.9, "drawn", "without_finding", None, None, Sampling(4, 3.0, 2, "float32"))
+ASKED = Synthesize(3, 0.9, "drawn", "without_finding", None, None, "ddim", False, Sampling(4, 3.0, 2, "float32"))
 
 
 @pytest.fixture
@@ -152,6 +152,7 @@ def test_an_image_descends_from_its_instances_its_original_and_the_radiograph_of
         told = rows.assign(place=place)
         _tell(told, asked, pd.Series(["a", "b"]), tmp_path)
         assert (told["parents"] == parents).all()
+        assert (told["sampler"] == "ddim").all()
 
 
 def test_a_pair_shares_its_place_and_the_plan_says_whose_marking_it_is(tables):

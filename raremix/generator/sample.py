@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,12 +22,15 @@ from raremix.runtime.device import Precision, arithmetic, device, laid_out
 from raremix.runtime.errors import UserError
 from raremix.runtime.progress import track
 
+Sampler = Literal["ddim", "dpmsolver++"]
+ORDERS: dict[Sampler, int] = {"ddim": 1, "dpmsolver++": 2}  # DPM-Solver++ of the first order is DDIM (Lu et al. 2022)
+
 
 @dataclass(frozen=True)
 class Sampling:
     """How images are drawn."""
 
-    steps: PositiveInt  # of DPM-Solver++ from pure noise to the image
+    steps: PositiveInt  # from pure noise to the image
     guidance: float  # away from the negative prompt; 1 is none
     batch: PositiveInt
     precision: Precision
@@ -57,6 +61,17 @@ class Order:
         return len(self.prompts)
 
 
+def set_up(pipeline: StableDiffusionPipeline, sampler: Sampler, compiled: bool) -> None:
+    """Have ``pipeline`` draw by ``sampler``, DPM-Solver++ unless told otherwise, and its UNet compiled if asked.
+
+    What is compiled is the UNet's ``forward`` alone: torch.compile of the module may go on with the hook that limits
+    guidance as it was in the first batch.
+    """
+    pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, solver_order=ORDERS[sampler])
+    if compiled:
+        pipeline.unet.forward = torch.compile(pipeline.unet.forward)
+
+
 def plain(prompts: Sequence[str], seeds: Sequence[int]) -> Order:
     """An order that is guided away from the empty prompt."""
     return Order(prompts, [""] * len(prompts), seeds)
@@ -72,7 +87,7 @@ def draw(
     """One grey image ``[size, size]`` per entry of ``order``, as ``[n, size, size]``, by classifier-free guidance.
 
     Where prompt and negative prompt are the same, guidance is none; ``guidance_limit`` is the one of ``limited``. The
-    initial noise of an image comes from its seed alone, and DPM-Solver++ adds none. At a ``strength`` below 1 an image
+    initial noise of an image comes from its seed alone, and samplers add none. At a ``strength`` below 1 an image
     starts from its original, noised to that share of the schedule (SDEdit, Meng et al. 2022), and keeps the original's
     build; at 1 it starts from pure noise. Where the device has no memory for a batch, halves of it are drawn for the
     rest of the call.
