@@ -37,9 +37,10 @@ readme: .venv/ready ## write the committed figures into README and docs
 clean: ## remove the environment and the states of interrupted runs; DVC's cache and outputs stay
 	rm -rf .venv scratch profiles/*/scratch
 
+# Python compiles what it imports when it first does; pip would compile all of torch, for a minute.
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -10,19 +10,19 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from raremix.classifier.model import build, normalised, on_device
-from raremix.runtime.device import arithmetic, one_core
+from raremix.runtime.device import Precision, arithmetic, one_core
 
 STEPS, BATCH, SIZE, FINDINGS, ROUNDS = 5, 48, 64, 4, 5  # the root's batch, side and findings
 
 
-def steps(network: nn.Module) -> Callable[[], None]:
-    """``STEPS`` of training, a call."""
+def steps(network: nn.Module, precision: Precision | None = None) -> Callable[[], None]:
+    """``STEPS`` of training, a call; in the precision that is native unless told otherwise."""
     optimizer = torch.optim.AdamW(network.train().parameters(), 1e-3, fused=True)
     images, labels = torch.rand(BATCH, 1, SIZE, SIZE), torch.zeros(BATCH, FINDINGS)
 
     def run() -> None:
         for _ in range(STEPS):
-            with arithmetic(here()):
+            with arithmetic(precision or here()):
                 logits = network(normalised(images)).float()
             binary_cross_entropy_with_logits(logits, labels).backward()
             optimizer.step()

@@ -1,4 +1,4 @@
-"""Measure docs/levers.csv in a finished root run: python docs/levers.py
+"""Measure docs/levers.csv where profiles/phantom-arms is finished, in its folder: python ../../docs/levers.py
 
 What each lever of the classifiers does, and what each lever of the drawing does to the classifiers, on patients that
 no stage has rendered, as validation has a dozen pneumothoraces, and test has no say; docs/study.md tells what was
