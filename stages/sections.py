@@ -31,9 +31,7 @@ class Study:
 
     findings: list[str]  # slugs of the task's findings
     minority: list[str]  # those of them that are trained on a few shots
-    synthesized: list[
-        str
-    ]  # those that a model is fine-tuned for: all that are less frequent than the most frequent one
+    synthesized: list[str]  # those that get synthetic images: at least all but the most frequent one
     arms: list[str]
     shots: list[PositiveInt]  # real training images of each minority finding
     trials: list[NonNegativeInt]  # draws of the whole experiment

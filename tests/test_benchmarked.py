@@ -25,7 +25,7 @@ def test_the_benchmarks_block_has_the_latest_of_each_machine(tmp_path, monkeypat
     write(tmp_path / "metrics")
     monkeypatch.chdir(tmp_path)
 
-    def keep(file, day, ratio, gpu):
+    def keep(file, day, ratio, gpu, flags=()):
         made = {"date": day, "commit": "0123456789", "hardware": {"cpu": "EPYC", "cores": 2, "gpu": gpu}}
         measured = [
             {"name": "test_ingest_against_it", "extra_info": {"times_as_fast": ratio}, "stats": {"min": 0.5}},
@@ -33,13 +33,15 @@ def test_the_benchmarks_block_has_the_latest_of_each_machine(tmp_path, monkeypat
             {"name": "test_quality_of_it", "extra_info": QUALITY, "stats": {}},
             {"name": "test_memory_of_it", "extra_info": {"gigabytes": 1.5, "precision": "float32"}, "stats": {}},
         ]
-        written = {"datetime": f"{day}T10:00:00", "machine_info": {"raremix": made}, "benchmarks": measured}
+        written = {"datetime": f"{day}T10:00:00", "machine_info": {"raremix": made, "cpu": {"flags": flags}}}
+        written["benchmarks"] = measured
         (tmp_path / "benchmarks" / "results" / file).write_text(json.dumps(written))
 
     (tmp_path / "benchmarks" / "results").mkdir(parents=True)
     keep("a.json", "2026-11-22", 1.25, None)
     keep("b.json", "2026-11-20", 9.0, None)
     keep("c.json", "2026-11-21", 3.0, "H200")
+    keep("d.json", "2026-11-19", 2.0, None, ["avx512_bf16", "amx_bf16"])
     blocks = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("benchmarks", "roofline", "memory", "quality"))
     (tmp_path / "study.md").write_text(blocks)
     assert main(["--pages", "study.md"]) == 0
@@ -50,7 +52,8 @@ def test_the_benchmarks_block_has_the_latest_of_each_machine(tmp_path, monkeypat
     )
     assert "| quality of it | 500 | 25 | 0.0123 ± 0.0010 | 0.0120 ± 0.0010 | 0.0001 ± 0.0002 | H200 |" in told
     assert "| memory of it | float32 | 1.50 | EPYC, 2 cores | 2026-11-22 | 0123456 |\n" in told
-    assert told.splitlines()[3:5] == [
+    assert told.splitlines()[3:6] == [
+        "| ingest against it | 2.00 | 0.50 | EPYC with AMX, 2 cores | 2026-11-19 | 0123456 |",
         "| ingest against it | 1.25 | 0.50 | EPYC, 2 cores | 2026-11-22 | 0123456 |",
         "| ingest against it | 3.00 | 0.50 | H200 | 2026-11-21 | 0123456 |",
     ]

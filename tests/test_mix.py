@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from mixed import TASK, draw, other_patients, real_rows
 
-from raremix.data.mix import ARMS, RATIOS, build
+from raremix.data.mix import ARMS, RATIOS, SYNTHETIC_ARMS, build
 from raremix.runtime.errors import UserError
+from stages.sections import STREAMS
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -131,3 +132,14 @@ def test_roundtrip_needs_every_carrier_rebuilt():
     lost = whole.real.loc[whole.real["air"] == 1, "image_id"].iloc[0]
     with pytest.raises(UserError, match=f"data/roundtrip/manifest.csv: '{lost}' carries a finding and is missing"):
         build("roundtrip", replace(whole, rebuilt=whole.rebuilt[whole.rebuilt["image_id"] != lost]))
+
+
+@pytest.mark.parametrize("arm", SYNTHETIC_ARMS)
+def test_the_most_frequent_finding_needs_no_images_but_for_the_arms_that_a_study_is_told_of(arm):
+    every = draw()
+    few = replace(every, pool={finding: every.pool[finding] for finding in TASK[1:]})
+    if arm in STREAMS:
+        with pytest.raises(KeyError, match=TASK[0]):
+            build(arm, few)
+    else:
+        pd.testing.assert_frame_equal(build(arm, few), build(arm, every))

@@ -67,8 +67,8 @@ def _table(folder: Path, key: str, header: tuple[str, ...], row: Callable[[Measu
     latest: dict[tuple[str, str], tuple[str, list[str]]] = {}
     for file in sorted(folder.glob("*.json")):
         written = read_json(file, "restore it, or remove it and measure again")
-        made, when = written["machine_info"]["raremix"], written["datetime"]
-        where = _hardware(made["hardware"])
+        machine, when = written["machine_info"], written["datetime"]
+        made, where = machine["raremix"], _hardware(machine)
         for measured in written["benchmarks"]:
             of = measured["name"], where
             if key in measured["extra_info"] and (of not in latest or latest[of][0] < when):
@@ -82,5 +82,8 @@ def _name(measured: Measured) -> str:
     return str(measured["name"]).removeprefix("test_").replace("_", " ")
 
 
-def _hardware(known: dict[str, Any]) -> str:
-    return known["gpu"] or f"{known['cpu']}, {known['cores']} cores"
+def _hardware(machine: dict[str, Any]) -> str:
+    """A GPU's name, or a processor's, its cores and whether it has AMX, which virtual machines show or hide."""
+    known = machine["raremix"]["hardware"]
+    with_amx = " with AMX" if "amx_bf16" in machine["cpu"]["flags"] else ""
+    return known["gpu"] or f"{known['cpu']}{with_amx}, {known['cores']} cores"
