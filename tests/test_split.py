@@ -231,7 +231,11 @@ def test_stage_tells_what_the_plan_leaves(stage):
 @pytest.mark.parametrize(
     ("study", "changes", "message"),
     [
-        ({"findings": ["heart", "nodul"], "minority": ["heart"]}, {}, r"study.findings: unknown finding 'nodul'"),
+        (
+            {"findings": ["heart", "nodul"], "minority": ["heart"], "synthesized": ["heart"]},
+            {},
+            r"study.findings: unknown finding 'nodul'",
+        ),
         ({"minority": ["bone"]}, {}, r"study.minority: unknown finding 'bone'"),
         ({"synthesized": ["bone"]}, {}, r"study.synthesized: unknown finding 'bone'"),
         (
