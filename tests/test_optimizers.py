@@ -58,7 +58,8 @@ def test_every_step_is_one_fused_kernel(base, stepped, training):
 
 
 def test_what_is_multiplied_in_bfloat16_is_kept_in_float32(base, stepped, activations, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    with_amx = torch.cpu.get_capabilities() | {"amx_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: with_amx)
     training = replace(tiny.DREAMBOOTH, text_encoder=True)
     pipeline, _ = teach(base, training=training, precision="bfloat16")
     assert activations == {torch.bfloat16}
