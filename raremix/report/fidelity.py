@@ -24,7 +24,7 @@ FIGURES = {
 NOTE = (
     "On validation; the mean over trials and their range. The rows of real training images say what two sets of real "
     "images reach: hold the others against these. KID: 0 for one population, in the features' own scale. MS-SSIM: the "
-    "higher, the less diverse. All: with any of the findings, which are as frequent there as the mixes need them in "
+    "higher, the less diverse. All: with any of these findings, which are as frequent there as the mixes need them in "
     "synthetic images, and as nature has them in real ones; that counts as a difference."
 )
 COPIES = (
