@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+import torch._dynamo.utils
 from filelock import FileLock
 from through_dvc import clone, digests, timed_repro
 from xdist.scheduler import LoadFileScheduling
@@ -117,3 +118,10 @@ def finished(tmp_path_factory, worker_id):
 def study(finished):
     """The finished profile; tests may change it."""
     return finished[0]
+
+
+@pytest.fixture
+def compiled_graphs():
+    """Tells how many graphs torch.compile has made since the test began."""
+    torch._dynamo.utils.counters.clear()
+    return lambda: torch._dynamo.utils.counters["stats"]["unique_graphs"]

@@ -65,14 +65,17 @@ def test_ddim_goes_the_way_of_its_formula(base):
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # of torch itself
-def test_a_compiled_network_draws_the_same_each_batch_in_its_own_place(base):
+def test_a_compiled_network_draws_the_same_each_batch_in_its_own_place(base, compiled_graphs):
     inside = np.zeros((6, tiny.SIZE, tiny.SIZE), np.float32)
     inside[2:4, :8], inside[4:, 8:] = 1, 1  # none in the first batch, another in each
     order = replace(plain(tiny.PROMPTS * 2, range(6)), inside=inside)
     plainly, compiled = load(base), load(base)
     set_up(compiled, "dpmsolver++", compiled=True)
     asked = replace(tiny.SAMPLING, guidance=20.0)
-    expected, drawn = (draw(pipeline, order, asked, guidance_limit=2.0).astype(int) for pipeline in (plainly, compiled))
+    expected = draw(plainly, order, asked, guidance_limit=2.0).astype(int)
+    assert compiled_graphs() == 0
+    drawn = draw(compiled, order, asked, guidance_limit=2.0)
+    assert compiled_graphs() > 0
     assert np.abs(drawn - expected).max() <= 1
     everywhere = draw(plainly, replace(order, inside=None), asked, guidance_limit=2.0)
     assert all(np.abs(everywhere[index].astype(int) - expected[index]).max() > 1 for index in range(6))

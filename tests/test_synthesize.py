@@ -1,17 +1,23 @@
 """What is asked of the generator: pairs that differ in the finding alone, with the label sets of the plan."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import prepared
 import pytest
+import torch
 
 from raremix.data import images
+from raremix.data.lineage import write_lineage
 from raremix.data.manifest import FIXED, write_csv
 from raremix.data.views import Views
 from raremix.generator.effect import laid_over
 from raremix.generator.sample import Sampling
 from raremix.runtime.errors import UserError
+from stages import synthesize as room
 from stages.synthesize import Synthesize, _lay_over, _place, _plan, _tell
 
 ASKED = Synthesize(3, 0.9, "drawn", "without_finding", None, None, "ddim", False, Sampling(4, 3.0, 2, "float32"))
@@ -170,3 +176,23 @@ def test_a_pair_shares_its_place_and_the_plan_says_whose_marking_it_is(tables):
     assert set(zip(rows["place"], rows["reader"], strict=True)) == {("i1", "R1")}
     assert _place(ASKED, rows, training, boxes, "nodule_mass", 0, 8) is None
     assert set(zip(rows["place"], rows["reader"], strict=True)) == {("", "")}
+
+
+@pytest.mark.parametrize(("sampler", "compiled", "order"), [("ddim", False, 1), ("dpmsolver++", True, 2)])
+def test_the_stage_draws_as_it_was_asked_to(base, tmp_path, monkeypatch, sampler, compiled, order):
+    monkeypatch.chdir(tmp_path)
+    prepared.write(Path(), base)
+    shutil.copytree(base, "model")
+    write_lineage({"instance": ["i00", "i02"]}, Path("model"))
+    asked, compilations, orders = replace(prepared.DRAWING, sampler=sampler, compiled=compiled), [], []
+
+    def draw_all(pipeline, *_):
+        orders.append(pipeline.scheduler.config.solver_order)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "draw_all", draw_all)
+    monkeypatch.setattr(torch, "compile", compilations.append)
+    tables = [Path("data") / name for name in ("manifest.csv", "boxes.csv", "metadata.csv", "splits", "images.sha256")]
+    with pytest.raises(KeyboardInterrupt):
+        room.synthesize(asked, "nodule_mass", 3, 0, *tables, Path("models/base"), *map(Path, ("model", "a", "b", "c")))
+    assert (orders, len(compilations)) == ([order], compiled)

@@ -148,9 +148,11 @@ def test_averaged_weights_are_kept_and_lie_between(base):
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # of torch itself
-def test_a_compiled_step_learns_the_same(base):
+def test_a_compiled_step_learns_the_same(base, compiled_graphs):
     plainly, losses = teach(base, "plain")
+    assert compiled_graphs() == 0
     compiled, others = teach(base, "compiled", replace(tiny.DREAMBOOTH, compiled=True))
+    assert compiled_graphs() > 0
     assert others == pytest.approx(losses, rel=1e-4)
     assert weights(compiled).keys() == weights(plainly).keys()
 
