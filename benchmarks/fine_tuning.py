@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import numpy as np
 import torch
+from diffusers import StableDiffusionPipeline
 from models import here
 
 from raremix.data import captions
@@ -61,7 +62,9 @@ def noise(base: Path, count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, side, side), np.uint8)
 
 
-def ours(base: Path, images: np.ndarray, instances: int, steps: int, batch: int, **changes: object) -> Clock:
+def ours(
+    base: StableDiffusionPipeline, images: np.ndarray, instances: int, steps: int, batch: int, **changes: object
+) -> Clock:
     """All that a step costs, but not the views, which are encoded before; the first ``images`` are the instances."""
     pipeline, clock = tuned.prepare(base, TOKEN, None, None), Clock()
     flat = np.zeros(images.shape, np.float32)

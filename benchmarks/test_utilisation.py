@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from raremix.classifier.model import build, normalised, on_device
 from raremix.generator import tuned
+from raremix.generator.base import load
 from raremix.runtime.device import arithmetic, device
 
 GPU = torch.cuda.is_available()
@@ -84,8 +85,8 @@ def keep(benchmark, step: Callable[[], torch.Tensor], learned: Iterable[torch.nn
 
 def test_roofline_of_dreambooth(benchmark, base):
     images = noise(base, INSTANCES + PRIOR)
-    clock = benchmark.pedantic(lambda: ours(base, images, INSTANCES, STEPS, BATCH), rounds=1)
-    unet = tuned.prepare(base, TOKEN, None, None).unet.to(device())
+    clock = benchmark.pedantic(lambda: ours(load(base), images, INSTANCES, STEPS, BATCH), rounds=1)
+    unet = tuned.prepare(load(base), TOKEN, None, None).unet.to(device())
     config, width = unet.config, unet.config.cross_attention_dim
     latents = torch.rand(2 * BATCH, config.in_channels, config.sample_size, config.sample_size, device=device())
     text = torch.rand(2 * BATCH, 77 if GPU else 32, width, device=device())
@@ -129,5 +130,5 @@ def test_memory_of_dreambooth(benchmark, base, tmp_path, monkeypatch, changes):
 
 def most_memory(base: Path, images: np.ndarray, changes: dict[str, bool]) -> int:
     """Bytes, of a few steps."""
-    ours(base, images, INSTANCES, 6, 1, **changes)
+    ours(load(base), images, INSTANCES, 6, 1, **changes)
     return torch.cuda.max_memory_allocated() if GPU else 1024 * getrusage(RUSAGE_SELF).ru_maxrss

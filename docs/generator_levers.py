@@ -44,6 +44,7 @@ TRIALS, PAIRS = 3, 160
 JUDGE_STEPS = 600
 UNSEEN = ("validation", "test")  # by the judge
 DATA, SPLITS, BASE = Path("data"), WORK / "splits", Path("models/base")
+TABLES = ("manifest", "votes", "boxes", "metadata")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def main(out: Path) -> None:
 def _row(
     judge: nn.Module, study: Study, lever: Lever, usual: Lever, pipeline: Path, finding: str, trial: int
 ) -> tuple[str | float, ...]:
-    drawn = _drawn(lever, usual, pipeline, finding, study.shots[0], trial)
+    drawn = _drawn(lever, usual, study, pipeline, finding, trial)
     with one_core():
         return lever.name, finding, trial, *_judged(judge, drawn, study.findings, finding)
 
@@ -121,26 +122,19 @@ def _base(lever: Lever, usual: Lever) -> Path:
     return here / "base"
 
 
-def _drawn(lever: Lever, usual: Lever, pipeline: Path, finding: str, shots: int, trial: int) -> pd.DataFrame:
+def _drawn(lever: Lever, usual: Lever, study: Study, pipeline: Path, finding: str, trial: int) -> pd.DataFrame:
     """The manifest of the lever's pairs; a model is taught only where the study has none that is taught so."""
-    key = f"{finding}-{shots}-{trial}"
-    here = WORK / lever.name.replace(" ", "_") / key
-    model, tables = Path("models/dreambooth") / key, [DATA / f"{name}.csv" for name in ("votes", "boxes", "metadata")]
+    only, shots = replace(study, synthesized=[finding]), study.shots[0]
+    here = WORK / lever.name.replace(" ", "_") / f"{finding}-{shots}-{trial}"
+    models, tables = Path("models/dreambooth") / f"{shots}-{trial}", [DATA / f"{name}.csv" for name in TABLES]
     if (lever.base, lever.teaching) != (usual.base, usual.teaching):
-        model = here / "model"
-        files = [DATA / "manifest.csv", *tables, DATA / "splits", DATA / "images.sha256", pipeline, model, here / "log"]
-        dreambooth(lever.teaching, finding, shots, trial, *files)
-    files = [
-        DATA / "manifest.csv",
-        DATA / "boxes.csv",
-        DATA / "metadata.csv",
-        SPLITS,
-        DATA / "images.sha256",
-        pipeline,
-        model,
-    ]
-    synthesize(lever.drawing, finding, shots, trial, *files, here / "images", here / "table", here / "picture")
-    return pd.read_csv(here / "table" / "manifest.csv")
+        models = here / "models"
+        files = [*tables, DATA / "splits", DATA / "images.sha256", pipeline, models, here / "log"]
+        dreambooth(only, lever.teaching, shots, trial, *files)
+    manifest, _, boxes, metadata = tables
+    files = [manifest, boxes, metadata, SPLITS, DATA / "images.sha256", pipeline, models]
+    synthesize(only, lever.drawing, shots, trial, *files, here / "images", here / "tables", here / "pictures")
+    return pd.read_csv(here / "tables" / finding / "manifest.csv")
 
 
 def _plan_of_shares() -> None:

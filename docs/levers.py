@@ -86,7 +86,9 @@ def main(out: Path) -> None:
     levers = [
         (trial, lever)
         for trial in study.trials[:TRIALS]
-        for lever in _levers(_draw(study, mixing, rows, trial), sifting.kept, classify, drawing, findings_of(rows))
+        for lever in _levers(
+            _draw(study, mixing, rows, trial), study, sifting.kept, classify, drawing, findings_of(rows)
+        )
     ]
     work = Parallel(n_jobs=cores(), return_as="generator")
     table = pd.DataFrame(columns=COLUMNS)
@@ -133,7 +135,7 @@ def _draw(study: Study, mixing: Mix, rows: pd.DataFrame, trial: int) -> mix.Draw
 
 
 def _levers(
-    everything: mix.Draw, share: float, classify: Classify, drawing: Synthesize, findings: list[str]
+    everything: mix.Draw, study: Study, share: float, classify: Classify, drawing: Synthesize, findings: list[str]
 ) -> Iterator[Lever]:
     usual = classify.training
     draw = _sifted(everything, share)
@@ -142,7 +144,7 @@ def _levers(
     for kept in (0.25, 0.75, 1.0):
         yield Lever("dreambooth_mix", f"kept {kept:g}", partial(_sifted, everything, kept), usual)
     for name, changed in _drawings(drawing):
-        again = partial(_redrawn, everything, changed, name, findings, classify, share)
+        again = partial(_redrawn, everything, study, changed, name, findings, classify, share)
         yield Lever("dreambooth_mix", name, again, usual)
     yield from (Lever(arm, "half the steps", lambda: draw, replace(usual, steps=usual.steps // 2)) for arm in arms)
     every = partial(replace, draw, denied=draw.findings)
@@ -171,17 +173,23 @@ def _drawings(usual: Synthesize) -> Iterator[tuple[str, Synthesize]]:
 
 
 def _redrawn(
-    draw: mix.Draw, drawing: Synthesize, name: str, findings: list[str], classify: Classify, share: float
+    draw: mix.Draw,
+    study: Study,
+    drawing: Synthesize,
+    name: str,
+    findings: list[str],
+    classify: Classify,
+    share: float,
 ) -> mix.Draw:
     """``draw`` with images of the same models, drawn in another way, and sifted."""
-    pool = dict(draw.pool)
-    tables = [Path("data") / name for name in TABLES]
-    for finding in (finding for finding, lacking in needed(draw.real[draw.findings]).items() if lacking):
-        key = f"{finding}-{draw.shots}-{draw.trial}"
-        model, here = Path("models/dreambooth") / key, WORK / name.replace(" ", "_") / key
-        outs = here / "images", here / "table", here / "picture"
-        synthesize(drawing, finding, draw.shots, draw.trial, *tables, Path("models/base"), model, *outs)
-        pool[finding] = read_synthetic(here / "table" / "manifest.csv", findings)
+    trial, tables = f"{draw.shots}-{draw.trial}", [Path("data") / table for table in TABLES]
+    lacking = [finding for finding, lacks in needed(draw.real[draw.findings]).items() if lacks]
+    needing = replace(study, arms=["dreambooth_mix"], synthesized=lacking)
+    models = Path("models/base"), Path("models/dreambooth") / trial
+    outs = [WORK / name.replace(" ", "_") / out / trial for out in ("images", "tables", "pictures")]
+    synthesize(needing, drawing, draw.shots, draw.trial, *tables, *models, *outs)
+    again = {finding: read_synthetic(outs[1] / finding / "manifest.csv", findings) for finding in lacking}
+    pool = dict(draw.pool) | again
     drawn = replace(draw, pool=pool)
     with one_core():
         found = gains(drawn, classify, read_checksums(Path("data/images.sha256")), BACKBONE)

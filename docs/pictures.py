@@ -48,7 +48,7 @@ def study(path: Path) -> None:
     grid = figure.add_gridspec(3, 2, height_ratios=[3.6, 3.6, 2.6])
     for row, finding in enumerate(["nodule_mass", "pneumothorax"]):
         axes = figure.add_subplot(grid[row, :])
-        picture = Image.open(f"results/synthesize/{finding}-{answer['shots']}-0/real_positive_negative.png")
+        picture = Image.open(f"results/synthesize/{answer['shots']}-0/{finding}/real_positive_negative.png")
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
         third = picture.height / 3
         axes.set_yticks([third * (k + 0.5) for k in range(3)], ["real", "synthetic", "its pair,\nwithout"])

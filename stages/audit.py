@@ -27,6 +27,7 @@ from raremix.data.balance import oversampled
 from raremix.data.checksums import read_checksums
 from raremix.data.manifest import findings as findings_of
 from raremix.data.manifest import read_manifest, read_synthetic, write_csv
+from raremix.data.synthetic import folder
 from raremix.data.trial import read_trial
 from raremix.evaluation.audit import explained, judged, real_or_synthetic, told_apart
 from raremix.evaluation.losses import loss_curves
@@ -131,7 +132,7 @@ def _drawn(
     keys = [(n, trial, finding) for n in study.shots for trial in study.trials for finding in study.synthesized]
     scores, probes = {}, []
     for shots, trial, finding in track(keys, "audit", len(keys)):
-        table = read_synthetic(synthetic / f"{finding}-{shots}-{trial}" / "manifest.csv", findings)
+        table = read_synthetic(folder(synthetic, finding, shots, trial) / "manifest.csv", findings)
         checksums = dict(zip(table["file"], table["sha256"], strict=True))
         pixels = images.load(list(table["file"]), checksums)
         positive = (table[finding] == 1).to_numpy()
@@ -164,7 +165,7 @@ def _mean(values: Collection[float]) -> float:
 def _losses(study: Study, logs: Path) -> pd.DataFrame:
     """DreamBooth's losses, as dvclive logged them: a curve a finding, the mean over shots and trials."""
     files = [
-        (finding, logs / f"{finding}-{n}-{trial}" / "plots" / "metrics" / "loss.tsv")
+        (finding, folder(logs, finding, n, trial) / "plots" / "metrics" / "loss.tsv")
         for finding in study.synthesized
         for n in study.shots
         for trial in study.trials

@@ -1,9 +1,13 @@
-"""One fine-tuned model: a finding's reserved token learned from a handful of radiographs.
+"""A trial's fine-tuned models, one a finding: its reserved token learned from a handful of radiographs.
 
-In: manifest, votes, boxes, metadata, the trial's split, the base model. Out: a pipeline or LoRA and its lineage (every
-radiograph that taught it or its base model); in the log directory losses and sample grids.
+In: manifest, votes, boxes, metadata, the trial's split, the base model, which is loaded once. Out, in a folder a
+finding: a pipeline or LoRA and its lineage (every radiograph that taught it or its base model); in the log directory
+losses and sample grids.
 """
 
+import shutil
+from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,17 +27,20 @@ from raremix.data.manifest import findings as findings_of
 from raremix.data.manifest import read_boxes, read_manifest, read_votes
 from raremix.data.trial import read_trial, training_rows
 from raremix.generator import tuned
+from raremix.generator.base import load
 from raremix.generator.dreambooth import Captioned, DreamBoothTraining, check_parts, fine_tune
 from raremix.generator.sample import Sampling, draw, plain
 from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import Precision, device, one_core
 from raremix.runtime.errors import UserError
-from raremix.runtime.files import copy
+from raremix.runtime.files import copy, move
 from raremix.runtime.seeds import seed_for
 from stages.cli import run
+from stages.sections import Study
 
 GRID = 8  # images in a sample grid's row
+MODEL, LOG = "model", "log"
 
 
 @dataclass(frozen=True)
@@ -61,10 +68,31 @@ class Dreambooth:
             raise UserError("params.yaml, dreambooth.training.text_encoder: a LoRA is of the UNet alone; say false")
 
 
+@dataclass(frozen=True)
+class _Lesson:
+    """What one finding's model learns from."""
+
+    finding: str
+    name: str
+    instances: pd.DataFrame
+    ordinary: pd.DataFrame
+    learned_from: dict[str, list[str]]  # image ids by role
+
+
+@dataclass(frozen=True)
+class _Materials:
+    """What all of a trial's models have in common."""
+
+    base: StableDiffusionPipeline
+    described: dict[str, str]  # caption by image id
+    boxes: pd.DataFrame
+    checksums: Checksums
+
+
 @one_core()
 def dreambooth(
+    study: Study,
     dreambooth: Dreambooth,
-    finding: str,
     shots: int,
     trial: int,
     manifest: Path,
@@ -77,83 +105,114 @@ def dreambooth(
     out: Path,
     log: Path,
 ) -> None:
-    """Teach the base model one finding, from the trial's shots of it."""
+    """Teach copies of the base model a finding each, from the trial's shots of it."""
     processes.begin()
     check_parts(dreambooth.training)
     rows = read_manifest(manifest)
-    known([finding], findings_of(rows), "study.findings")
+    known(study.synthesized, findings_of(rows), "study.synthesized")
     known(dreambooth.initializers, findings_of(rows), "dreambooth.initializers")
-    marks = read_votes(votes, rows)
+    marks, marked = read_votes(votes, rows), read_boxes(boxes)
     training = training_rows(rows, read_trial(splits / f"trial{trial}.csv"), shots)
+    corpus = list(read_lineage(pipeline)["image_id"])
+    lessons = [
+        _lesson(dreambooth, finding, shots, trial, training, marks, marked, corpus) for finding in study.synthesized
+    ]
+    described, listed = captions.describe(metadata, splits / "corpus.csv"), read_checksums(checksums)
+    materials = _Materials(load(pipeline), described, marked, listed)
+    inputs = [dreambooth, processes.count(), manifest, votes, boxes, metadata, splits, checksums, pipeline]
+    made = {lesson.finding: _made(dreambooth, lesson, materials, inputs) for lesson in lessons}
+    if processes.first():
+        for finding, folder in made.items():
+            move(folder / MODEL, out / finding)
+            move(folder / LOG, log / finding)
+            folder.rmdir()
+
+
+def _lesson(
+    dreambooth: Dreambooth,
+    finding: str,
+    shots: int,
+    trial: int,
+    training: pd.DataFrame,
+    marks: pd.DataFrame,
+    boxes: pd.DataFrame,
+    corpus: list[str],
+) -> _Lesson:
     count = None if dreambooth.instances == "all" else dreambooth.instances
-    marked = read_boxes(boxes)
-    instances = choose(training, marks, marked, finding, trial, count)
+    instances = choose(training, marks, boxes, finding, trial, count)
     normal = ordinary(training, marks, trial, dreambooth.prior.images)
     learned_from = {
         "instance": list(instances["image_id"]),
         "prior": list(normal["image_id"]) if dreambooth.prior.source == "real" else [],
-        "corpus": list(read_lineage(pipeline)["image_id"]),
+        "corpus": corpus,
     }
     for images_of_role in learned_from.values():
         check_lineage(images_of_role, set(training["image_id"]), f"params.yaml, dreambooth: the model of '{finding}'")
-    described = captions.describe(metadata, splits / "corpus.csv")
-    related = dreambooth.initializers.get(finding)
-    model = tuned.prepare(
-        pipeline, captions.token(finding), captions.token(related) if related else None, dreambooth.lora_rank
-    )
-    name = f"{finding}-{shots}-{trial}"
+    return _Lesson(finding, f"{finding}-{shots}-{trial}", instances, normal, learned_from)
 
-    listed = read_checksums(checksums)
-    taught = _captioned(instances, finding, described, marked, listed)
-    prior = _prior(dreambooth, model, [described[image] for image in normal["image_id"]], normal, name, listed)
-    inputs = [dreambooth, processes.count(), manifest, votes, boxes, metadata, splits, checksums, pipeline]
-    checkpoint = Checkpoint(name, *inputs)
-    grids = checkpoint.directory / "grids"  # a resumed run must not have lost those drawn before; DVC empties ``log``
-    shown = [f"{prior.prompts[index]} {captions.token(finding)}" for index in range(min(GRID, len(prior.prompts)))]
+
+def _made(dreambooth: Dreambooth, lesson: _Lesson, materials: _Materials, inputs: Iterable[object]) -> Path:
+    """Where a finding's model and its log wait for those of the others, so that a kill costs none that is done."""
+    checkpoint = Checkpoint(lesson.name, *inputs)
+    made = checkpoint.directory.with_suffix(".made")
+    if not made.is_dir():
+        _teach(dreambooth, lesson, materials, checkpoint, made)
+    if processes.first():
+        checkpoint.clear()
+    return made
+
+
+def _teach(dreambooth: Dreambooth, lesson: _Lesson, materials: _Materials, checkpoint: Checkpoint, made: Path) -> None:
+    """Fine-tune a copy of the base model; the first process writes the folder ``made``, whole or not at all."""
+    token, related = captions.token(lesson.finding), dreambooth.initializers.get(lesson.finding)
+    initializer = captions.token(related) if related else None
+    model = tuned.prepare(deepcopy(materials.base), token, initializer, dreambooth.lora_rank)
+    taught = _captioned(lesson, materials)
+    prior = _prior(dreambooth, model, lesson, materials)
+    grids = checkpoint.directory / "grids"
+    shown = [f"{prior.prompts[index]} {token}" for index in range(min(GRID, len(prior.prompts)))]
 
     def sample(step: int) -> None:
-        seeds = [seed_for("dreambooth sample", name, index) for index in range(len(shown))]
+        seeds = [seed_for("dreambooth sample", lesson.name, index) for index in range(len(shown))]
         drawn = draw(model, plain(shown, seeds), dreambooth.sampling)
         images.save(images.grid(drawn, len(shown)), grids / f"step{step:05d}.png")
 
-    losses = fine_tune(model, taught, prior, dreambooth.training, dreambooth.precision, name, checkpoint, sample)
+    losses = fine_tune(model, taught, prior, dreambooth.training, dreambooth.precision, lesson.name, checkpoint, sample)
     if not processes.first():
         return
-    tuned.save(model, out, captions.token(finding), dreambooth.lora_rank)
-    write_lineage(learned_from, out)
+    part = made.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    tuned.save(model, part / MODEL, token, dreambooth.lora_rank)
+    write_lineage(lesson.learned_from, part / MODEL)
     for grid in sorted(grids.glob("*.png")):
-        copy(grid, log / grid.name)
-    with Live(str(log), save_dvc_exp=False, dvcyaml=None, report=None) as live:
+        copy(grid, part / LOG / grid.name)
+    with Live(str(part / LOG), save_dvc_exp=False, dvcyaml=None, report=None) as live:
         for loss in losses:
             live.log_metric("loss", loss)
             live.next_step()
-    checkpoint.clear()
+    part.rename(made)
 
 
-def _captioned(
-    rows: pd.DataFrame, finding: str, described: dict[str, str], boxes: pd.DataFrame, checksums: Checksums
-) -> Captioned:
-    pixels = images.load(list(rows["file"]), checksums)
+def _captioned(lesson: _Lesson, materials: _Materials) -> Captioned:
+    """The instances, with prompts of all that they carry."""
+    rows = lesson.instances
+    pixels = images.load(list(rows["file"]), materials.checksums)
     columns = findings_of(rows)
     prompts = [
-        captions.with_findings(described[row["image_id"]], [name for name in columns if row[name]])
+        captions.with_findings(materials.described[row["image_id"]], [name for name in columns if row[name]])
         for row in rows.to_dict("records")
     ]
-    return Captioned(pixels, prompts, box_masks(boxes, rows["image_id"], [finding], pixels.shape[-1]))
+    masks = box_masks(materials.boxes, rows["image_id"], [lesson.finding], pixels.shape[-1])
+    return Captioned(pixels, prompts, masks)
 
 
-def _prior(
-    dreambooth: Dreambooth,
-    model: StableDiffusionPipeline,
-    prompts: list[str],
-    normal: pd.DataFrame,
-    name: str,
-    checksums: Checksums,
-) -> Captioned:
+def _prior(dreambooth: Dreambooth, model: StableDiffusionPipeline, lesson: _Lesson, materials: _Materials) -> Captioned:
+    """Ordinary radiographs, or as many images of the ``model`` before it has learned anything."""
+    prompts = [materials.described[image] for image in lesson.ordinary["image_id"]]
     if dreambooth.prior.source == "real":
-        pixels = images.load(list(normal["file"]), checksums)
+        pixels = images.load(list(lesson.ordinary["file"]), materials.checksums)
     else:
-        seeds = [seed_for("prior", name, index) for index in range(len(prompts))]
+        seeds = [seed_for("prior", lesson.name, index) for index in range(len(prompts))]
         pixels = draw(model.to(device()), plain(prompts, seeds), dreambooth.sampling)
     return Captioned(pixels, prompts, np.zeros(pixels.shape, np.float32))
 

@@ -27,7 +27,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Study:
-    """What the matrix stages fan out over; no fanned-out stage reads it."""
+    """What the matrix stages fan out over; of those that are fanned out none reads more of it than ``synthesized``."""
 
     findings: list[str]  # slugs of the task's findings
     minority: list[str]  # those of them that are trained on a few shots

@@ -1,9 +1,9 @@
-"""Synthetic radiographs of one finding, and the same ones prompted without it.
+"""A trial's synthetic radiographs of each finding, and the same ones prompted without it.
 
-In: a fine-tuned model, the captions of the base corpus, the plan of the label sets that the mixes need, and the boxes
-of the radiographs that train, which tell where a finding may be. Out: PNGs; in a folder of their own, so that later
-stages need not look at every image, their manifest with checksums, the rest of their recipe and their model's lineage;
-a picture of the real instances beside synthetic ones.
+In: the trial's fine-tuned models, the captions of the base corpus, the plan of the label sets that the mixes need, and
+the boxes of the radiographs that train, which tell where a finding may be. Out, in a folder a finding: PNGs; in a
+folder of their own, so that later stages need not look at every image, their manifest with checksums, the rest of their
+recipe and their model's lineage; a picture of the real instances beside synthetic ones.
 
 A pair is as it was drawn, or it is the radiograph that both its images start from, without and with the finding: what
 the token changes is then laid over that radiograph (``synthesize.onto``).
@@ -26,7 +26,7 @@ from raremix.data.lineage import FILE as LINEAGE
 from raremix.data.lineage import read_lineage
 from raremix.data.manifest import SYNTHETIC, read_boxes, read_manifest, write_csv
 from raremix.data.manifest import findings as findings_of
-from raremix.data.places import places
+from raremix.data.places import marked, places
 from raremix.data.trial import read_trial, training_rows
 from raremix.data.views import Views
 from raremix.generator import tuned
@@ -39,6 +39,7 @@ from raremix.runtime.errors import UserError
 from raremix.runtime.files import copy, sha256
 from raremix.runtime.seeds import generator, seed_for
 from stages.cli import run
+from stages.sections import Study
 
 GRID = 8  # images in a row of the picture
 RECIPE = ["image_id", "negative_prompt", "guidance_limit", "strength", "onto", "original", "place", "reader"]
@@ -73,10 +74,26 @@ class Synthesize:
             )
 
 
+@dataclass(frozen=True)
+class _Task:
+    """What is to be drawn with one finding's model, and what it starts from."""
+
+    finding: str
+    plan: pd.DataFrame  # a row an image
+    marks: list[pd.DataFrame]  # where readers marked the finding; none where it is drawn everywhere
+    model: Path
+    checkpoint: Checkpoint
+
+    @property
+    def files(self) -> list[Path]:
+        """Where the images are drawn, so that what is killed goes on."""
+        return [self.checkpoint.directory / "images" / f"{image}.png" for image in self.plan["image_id"]]
+
+
 @one_core()
 def synthesize(
+    study: Study,
     synthesize: Synthesize,
-    finding: str,
     shots: int,
     trial: int,
     manifest: Path,
@@ -85,58 +102,78 @@ def synthesize(
     splits: Path,
     checksums: Path,
     pipeline: Path,
-    model: Path,
+    models: Path,
     drawn: Path,
     out: Path,
     log: Path,
 ) -> None:
-    """Sample pairs of images that share seed and caption: one with the finding's token, one without."""
+    """Sample pairs of images that share seed and caption: one with a finding's token, one without."""
     processes.begin()
     rows, listed = read_manifest(manifest), read_checksums(checksums)
-    name = f"{finding}-{shots}-{trial}"
-    sets = read_plan(splits / f"plan-{shots}-{trial}.csv", finding)
-    plan = _plan(synthesize, name, finding, trial, sets, rows, metadata, splits)
+    split, marked_boxes = splits / f"trial{trial}.csv", read_boxes(boxes)
+    training = training_rows(rows, read_trial(split), shots)
+    tasks = []
+    for finding in study.synthesized:
+        sets = read_plan(splits / f"plan-{shots}-{trial}.csv", finding)
+        name, model = f"{finding}-{shots}-{trial}", models / finding
+        plan = _plan(synthesize, name, finding, trial, sets, rows, metadata, splits)
+        marks = marked(training, marked_boxes, finding, trial) if synthesize.place else []
+        inputs = [sets.to_csv(), manifest, boxes, metadata, splits / "corpus.csv", split, checksums, pipeline, model]
+        tasks.append(_Task(finding, plan, marks, model, Checkpoint("synthesize", name, synthesize, *inputs)))
+    for task in tasks:
+        _draw(synthesize, task, trial, rows, listed, pipeline, drawn, out, log)
+    if processes.first():
+        for task in tasks:
+            task.checkpoint.clear()
+
+
+def _draw(
+    synthesize: Synthesize,
+    task: _Task,
+    trial: int,
+    rows: pd.DataFrame,
+    listed: Checksums,
+    pipeline: Path,
+    drawn: Path,
+    out: Path,
+    log: Path,
+) -> None:
+    """Draw one finding's images; the first process writes them, their tables and the picture."""
+    plan, finding, files = task.plan, task.finding, task.files
     starts = list(rows.set_index("image_id").loc[plan["original"], "file"])
     originals = images.load(starts, listed) if synthesize.strength < 1 else None
-    split = splits / f"trial{trial}.csv"
-    training = training_rows(rows, read_trial(split), shots)
-    inside = _place(synthesize, plan, training, boxes, finding, trial, images.load(starts[:1], listed).shape[-1])
-    made = tuned.load_tuned(pipeline, model, captions.token(finding)).to(device())
+    inside = _place(synthesize, task, trial, images.load(starts[:1], listed).shape[-1])
+    made = tuned.load_tuned(pipeline, task.model, captions.token(finding)).to(device())
     set_up(made, synthesize.sampler, synthesize.compiled)
-    inputs = [sets.to_csv(), manifest, boxes, metadata, splits / "corpus.csv", split, checksums, pipeline, model]
-    checkpoint = Checkpoint("synthesize", name, synthesize, *inputs)
-    files = [checkpoint.directory / "images" / f"{image}.png" for image in plan["image_id"]]
     order = Order(list(plan["prompt"]), list(plan["negative_prompt"]), list(plan["seed"]), originals, inside)
     draw_all(made, order, files, synthesize.sampling, synthesize.strength, synthesize.guidance_limit)
     if not processes.first():
         return
-    shutil.rmtree(drawn, ignore_errors=True)
+    shutil.rmtree(drawn / finding, ignore_errors=True)
     for file in files:
-        copy(file, drawn / file.name)
-    plan["file"] = [str(drawn / file.name) for file in files]
+        copy(file, drawn / finding / file.name)
+    plan["file"] = [str(drawn / finding / file.name) for file in files]
     if synthesize.onto == "original" and originals is not None:
         _lay_over(originals, plan["file"], inside)
-    lineage = read_lineage(model)
+    lineage = read_lineage(task.model)
     instances = lineage.loc[lineage["role"] == "instance", "image_id"]
-    _tell(plan, synthesize, instances, model)
-    copy(model / LINEAGE, out / LINEAGE)
-    write_csv(plan[RECIPE], out / "recipe.csv")
-    write_csv(plan[[*SYNTHETIC, *findings_of(rows)]], out / "manifest.csv")
-    _picture(rows.set_index("image_id").loc[instances, "file"], plan, finding, listed, log)
-    checkpoint.clear()
+    _tell(plan, synthesize, instances, task.model)
+    copy(task.model / LINEAGE, out / finding / LINEAGE)
+    write_csv(plan[RECIPE], out / finding / "recipe.csv")
+    write_csv(plan[[*SYNTHETIC, *findings_of(rows)]], out / finding / "manifest.csv")
+    _picture(rows.set_index("image_id").loc[instances, "file"], plan, finding, listed, log / finding)
 
 
-def _place(
-    synthesize: Synthesize, plan: pd.DataFrame, training: pd.DataFrame, boxes: Path, finding: str, trial: int, size: int
-) -> NDArray[np.float32] | None:
-    """Where in each image of the ``plan`` the token leads, ``[n, size, size]``, the same in a pair; None is everywhere.
+def _place(synthesize: Synthesize, task: _Task, trial: int, size: int) -> NDArray[np.float32] | None:
+    """Where in each image of the plan the token leads, ``[n, size, size]``, the same in a pair; None is everywhere.
 
-    Adds to the ``plan`` the radiograph that it was marked in, and the reader.
+    Adds to the plan the radiograph that it was marked in, and the reader.
     """
+    plan = task.plan
     if synthesize.place is None:
         plan["place"] = plan["reader"] = ""
         return None
-    found = places(training, read_boxes(boxes), finding, trial, len(plan) // 2, size, synthesize.place)
+    found = places(task.marks, task.finding, trial, len(plan) // 2, size, synthesize.place)
     plan["place"], plan["reader"] = found.images * 2, found.readers * 2
     return np.concatenate([found.inside] * 2)
 

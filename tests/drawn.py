@@ -46,7 +46,7 @@ def synthetic(root, finding, rng, edit, onto, **planted):
     rows["sha256"] = [sha256(Path(file)) for file in rows["file"]]
     rows = rows.assign(**{name: "0" for name in SYNTHETIC if name not in rows}, **dict.fromkeys(TASK, 0))
     rows.loc[:14, finding] = 1
-    folder = root / "synthetic" / f"{finding}-5-0"
+    folder = root / "synthetic" / "5-0" / finding
     write_csv(rows[[*SYNTHETIC, *TASK]], folder / "manifest.csv")
     originals = ["i000" if name == edit else "" for name in names]
     write_csv(rows[["image_id"]].assign(onto=onto, original=originals), folder / "recipe.csv")

@@ -14,9 +14,11 @@ from raremix.data.lineage import write_lineage
 from raremix.data.manifest import BOXES, CORNERS, FIXED, write_csv
 from raremix.runtime.files import sha256
 from stages.dreambooth import Dreambooth, Prior
+from stages.sections import Study
 from stages.synthesize import Synthesize
 
-RARE, SHOTS = ["nodule_mass", "pneumothorax"], 3
+RARE, SHOTS, TRIALS = ["nodule_mass", "pneumothorax"], 3, [0, 1]
+STUDY = Study(RARE, RARE, RARE, ["vanilla"], [SHOTS], TRIALS)
 TEACHING = Dreambooth(2, None, {}, Prior("real", 4), "float32", tiny.DREAMBOOTH, tiny.SAMPLING)
 DRAWING = Synthesize(4, 0.7, "original", "without_finding", None, tiny.VIEWS, "dpmsolver++", False, tiny.SAMPLING)
 
@@ -44,16 +46,21 @@ def write(folder, base):
     splits(rows, data / "splits")
     shutil.copytree(base, folder / "models" / "base")
     write_lineage({"corpus": rows["image_id"][6:]}, folder / "models" / "base")
-    study = {"synthesized": RARE, "shots": [SHOTS], "trials": [0]}
-    params = {"launch": "python -m", "study": study, "dreambooth": asdict(TEACHING), "synthesize": asdict(DRAWING)}
+    params = {
+        "launch": "python -m",
+        "study": asdict(STUDY),
+        "dreambooth": asdict(TEACHING),
+        "synthesize": asdict(DRAWING),
+    }
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
 
 
 def splits(rows, folder):
-    """One trial in which all train; a plan in which each model's images come with nothing else or a calcification."""
+    """Trials in which all train; a plan in which each model's images come with nothing else or a calcification."""
     rare = rows[RARE].any(axis=1)
     rank = rows.groupby(RARE).cumcount().where(rare).astype("Int64")
-    write_csv(rows[["image_id"]].assign(part="train", shot_rank=rank), folder / "trial0.csv")
     write_csv(rows.loc[~rare, ["image_id"]], folder / "corpus.csv")
     sets = pd.DataFrame({"label_set": ["", "calcification"], "share": 0.5, "images": 2})
-    write_csv(pd.concat([sets.assign(finding=finding) for finding in RARE]), folder / f"plan-{SHOTS}-0.csv")
+    for trial in TRIALS:
+        write_csv(rows[["image_id"]].assign(part="train", shot_rank=rank), folder / f"trial{trial}.csv")
+        write_csv(pd.concat([sets.assign(finding=finding) for finding in RARE]), folder / f"plan-{SHOTS}-{trial}.csv")

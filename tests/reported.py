@@ -155,7 +155,7 @@ def materials(folder: Path) -> None:
     )
     for finding in FINDINGS:
         for trial in (0, 1):
-            save(folder / "results" / "synthesize" / f"{finding}-10-{trial}" / "real_positive_negative.png", trial)
+            save(folder / "results" / "synthesize" / f"10-{trial}" / finding / "real_positive_negative.png", trial)
     (folder / "manifest.csv").write_text("image_id\na\n")
 
 
@@ -173,7 +173,7 @@ def synthetic(folder: Path, negative: str = "chest x-ray male") -> None:
                 "lineage": [["image_id", "role"], ["a", "instance"], ["b", "prior"], ["c", "prior"]],
             }
             for file, rows in tables.items():
-                path = folder / "synthetic" / name / f"{file}.csv"
+                path = folder / "synthetic" / f"10-{trial}" / finding / f"{file}.csv"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text("".join(",".join(row) + "\n" for row in rows))
 

@@ -88,13 +88,13 @@ def drawn(tmp_path):
             positive = index < 6
             pixels = rng.integers(90, 110, (8, 8)).astype(np.uint8)
             pixels[:, 4 * column : 4 * column + 4] += 60 * positive
-            file = tmp_path / f"{finding}-5-0" / f"{index}.png"
-            file.parent.mkdir(exist_ok=True)
+            file = tmp_path / "5-0" / finding / f"{index}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
             save(pixels, file)
             labels = {name: int(positive and name == finding) for name in FINDINGS}
             rows.append(dict.fromkeys(SYNTHETIC, "") | labels | {"image_id": f"{index}", "file": str(file)})
             rows[-1]["sha256"] = sha256(file)
-        write_csv(pd.DataFrame(rows), tmp_path / f"{finding}-5-0" / "manifest.csv")
+        write_csv(pd.DataFrame(rows), tmp_path / "5-0" / finding / "manifest.csv")
     judge = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2))
     halves = torch.zeros(2, 3, 8, 8)
     halves[0, ..., :4], halves[1, ..., 4:] = 0.01, 0.01
@@ -128,7 +128,7 @@ def describe(root):
     facts = {fact: np.arange(len(rows)) % 7 for fact in LEVELS}
     write_csv(rows.assign(view="PA", sex="F", devices="", **facts), root / "metadata.csv")
     for finding in TASK:
-        file = root / "logs" / f"{finding}-5-0" / "plots" / "metrics" / "loss.tsv"
+        file = root / "logs" / "5-0" / finding / "plots" / "metrics" / "loss.tsv"
         file.parent.mkdir(parents=True)
         file.write_text("step\tloss\n0\t2.0\n1\t1.0\n")
 

@@ -27,8 +27,9 @@ SECTIONS = {
 }
 
 TABLES = "--manifest data/manifest.csv --boxes data/boxes.csv --metadata data/metadata.csv --splits data/splits"
-INPUTS = f"{TABLES} --checksums data/images.sha256 --pipeline models/base --model model"
-DRAW = f"params.yaml --finding nodule_mass --shots 3 --trial 0 {INPUTS} --drawn drawn --out tables --log log"
+INPUTS = f"{TABLES} --checksums data/images.sha256 --pipeline models/base --models models/dreambooth/3-0"
+STUDY = '--study.synthesized=["nodule_mass"]'
+DRAW = f"params.yaml {STUDY} --shots 3 --trial 0 {INPUTS} --drawn drawn --out tables --log log"
 DRAWN = "nodule_mass-3-0-00003-pos.png"  # the second of the second batch
 BATCHES = 4
 
@@ -48,8 +49,9 @@ def synthesized(base, tmp_path, monkeypatch):
     """A tiny study with a model that has drawn; the bytes of all that was written, which is removed, as DVC does."""
     monkeypatch.chdir(tmp_path)
     prepared.write(Path(), base)
-    shutil.copytree(base, "model")
-    write_lineage({"instance": ["i00", "i02"]}, Path("model"))
+    model = Path("models/dreambooth/3-0/nodule_mass")
+    shutil.copytree(base, model)
+    write_lineage({"instance": ["i00", "i02"]}, model)
     run(synthesize, DRAW.split())
     whole = written("drawn", "tables", "log")
     for folder in whole:
@@ -144,10 +146,10 @@ def test_what_was_converted_before_a_table_had_no_room_is_not_done_again(convert
     ("module", "write", "file", "named"),
     [
         (sample, "save", DRAWN, f"/images/{DRAWN}"),
-        (room, "copy", DRAWN, f": drawn/{DRAWN}"),
-        (images, "save", DRAWN, f": drawn/{DRAWN}"),
-        (images, "save", "real_positive_negative.png", ": log/real_positive_negative.png"),
-        (room, "copy", "lineage.csv", ": tables/lineage.csv"),
+        (room, "copy", DRAWN, f": drawn/nodule_mass/{DRAWN}"),
+        (images, "save", DRAWN, f": drawn/nodule_mass/{DRAWN}"),
+        (images, "save", "real_positive_negative.png", ": log/nodule_mass/real_positive_negative.png"),
+        (room, "copy", "lineage.csv", ": tables/nodule_mass/lineage.csv"),
     ],
     ids=["drawing", "copying", "laying over", "picturing", "lineage"],
 )
@@ -165,7 +167,7 @@ def test_what_was_drawn_before_the_disk_was_full_is_not_drawn_again(
     assert not any(Path("scratch").iterdir())
 
 
-@pytest.mark.parametrize("file", ["tables/recipe.csv", "tables/manifest.csv"])
+@pytest.mark.parametrize("file", ["tables/nodule_mass/recipe.csv", "tables/nodule_mass/manifest.csv"])
 def test_the_table_that_synthesis_has_no_room_for_is_named(synthesized, batches, capsys, file):
     no_room_for(Path(file).with_name(f".{Path(file).name}.part"))
     assert f": {file};" in told(synthesize, DRAW, capsys)

@@ -96,14 +96,14 @@ def alone(untaught, tmp_path, monkeypatch):
     profile = shutil.copytree(untaught, tmp_path / "alone")
     monkeypatch.chdir(profile)
     tables = "--manifest data/manifest.csv --boxes data/boxes.csv --metadata data/metadata.csv --splits data/splits"
-    for finding in prepared.RARE:
-        key = f"{finding}-{prepared.SHOTS}-0"
-        what = f"params.yaml --finding {finding} --shots {prepared.SHOTS} --trial 0 {tables}"
+    for trial in prepared.TRIALS:
+        key = f"{prepared.SHOTS}-{trial}"
+        what = f"params.yaml --shots {prepared.SHOTS} --trial {trial} {tables}"
         what += " --checksums data/images.sha256 --pipeline models/base"
         taught = f"--votes data/votes.csv --out models/dreambooth/{key} --log results/dreambooth/{key}"
         run(dreambooth, f"{what} {taught}".split())
         drawn = f"--drawn data/synthetic_images/{key} --out data/synthetic/{key} --log results/synthesize/{key}"
-        run(synthesize, f"{what} --model models/dreambooth/{key} {drawn}".split())
+        run(synthesize, f"{what} --models models/dreambooth/{key} {drawn}".split())
     return digests(profile)
 
 

@@ -33,7 +33,7 @@ def stage(tmp_path):
     write_csv(trial, tmp_path / "splits" / "trial0.csv")
     normal = real.loc[~real[TASK].any(axis=1), "image_id"].iloc[0]
     for finding in TASK:
-        folder = tmp_path / "synthetic" / f"{finding}-5-0"
+        folder = tmp_path / "synthetic" / "5-0" / finding
         write_csv(checkpoint(finding, parent=normal), folder / "manifest.csv")
         write_lineage({"corpus": [normal]}, folder)
     for shots in (4, 5):
@@ -100,7 +100,7 @@ def test_the_most_frequent_finding_needs_no_synthetic_images(stage):
     arms = ["vanilla", "dreambooth_mix", "ratio_2", "prior_only", "shuffled"]
     root = stage(arms)
     before = {path.name: path.read_bytes() for path in (root / "mix").iterdir()}
-    shutil.rmtree(root / "synthetic" / "heart-5-0")
+    shutil.rmtree(root / "synthetic" / "5-0" / "heart")
     gained(root, [f"heart-5-0-{index:05d}-pos" for index in range(60)])
     stage(arms, synthesized=TASK[1:])
     assert before == {path.name: path.read_bytes() for path in (root / "mix").iterdir()}
@@ -203,20 +203,19 @@ def test_a_parent_outside_the_training_images_fails_the_run(stage, parent):
         "unknown": "stranger",
     }
     shots = 4 if parent == "later_shot" else 5
-    for finding in TASK:
-        (stage.root / "synthetic" / f"{finding}-5-0").rename(stage.root / "synthetic" / f"{finding}-{shots}-0")
-    file = stage.root / "synthetic" / f"air-{shots}-0" / "manifest.csv"
+    (stage.root / "synthetic" / "5-0").rename(stage.root / "synthetic" / f"{shots}-0")
+    file = stage.root / "synthetic" / f"{shots}-0" / "air" / "manifest.csv"
     normal = pd.read_csv(file)["parents"].iloc[0]
     edit(file, "air-5-0-00003-neg", parents=f"{normal}|{names[parent]}")
     with pytest.raises(
-        UserError, match=rf"air-{shots}-0/manifest.csv: 'air-5-0-00003-neg' descends from '{names[parent]}'"
+        UserError, match=rf"{shots}-0/air/manifest.csv: 'air-5-0-00003-neg' descends from '{names[parent]}'"
     ):
         stage(shots=[shots])
 
 
 def test_a_model_that_learned_from_another_image_fails_the_run(stage):
-    write_lineage({"instance": ["stranger"]}, stage.root / "synthetic" / "air-5-0")
-    with pytest.raises(UserError, match=r"air-5-0/lineage.csv: the model descends from 'stranger'"):
+    write_lineage({"instance": ["stranger"]}, stage.root / "synthetic" / "5-0" / "air")
+    with pytest.raises(UserError, match=r"5-0/air/lineage.csv: the model descends from 'stranger'"):
         stage()
 
 
@@ -230,18 +229,19 @@ def test_a_model_that_learned_from_another_image_fails_the_run(stage):
     ],
 )
 def test_synthetic_images_are_what_their_names_say(stage, image, values, message):
-    edit(stage.root / "synthetic" / "air-5-0" / "manifest.csv", image, **values)
+    edit(stage.root / "synthetic" / "5-0" / "air" / "manifest.csv", image, **values)
     with pytest.raises(UserError, match=message):
         stage()
 
 
 def test_strange_and_missing_folders_are_named(stage):
-    (stage.root / "synthetic" / "air-7-0").mkdir()
-    with pytest.raises(UserError, match=r"air-7-0: not of this study .*remove it"):
-        stage()
-    (stage.root / "synthetic" / "air-7-0").rename(stage.root / "gone")
-    (stage.root / "synthetic" / "air-5-0").rename(stage.root / "gone" / "air")
-    with pytest.raises(UserError, match=r"air-5-0: missing; run `dvc repro synthesize`"):
+    for strange in ("7-0", "5-0/stones"):
+        (stage.root / "synthetic" / strange).mkdir()
+        with pytest.raises(UserError, match=rf"synthetic/{strange}: not of this study .*remove it"):
+            stage()
+        (stage.root / "synthetic" / strange).rmdir()
+    (stage.root / "synthetic" / "5-0" / "air").rename(stage.root / "gone")
+    with pytest.raises(UserError, match=r"synthetic/5-0/air: missing; run `dvc repro synthesize`"):
         stage()
 
 

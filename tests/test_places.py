@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raremix.data.places import marked as marked_by_readers
 from raremix.data.places import places
 from raremix.data.views import Views
 from raremix.runtime.errors import UserError
@@ -28,7 +29,7 @@ AREAS = {"a R1": 36 + 8, "a R2": 30, "b R1": 10}  # whole pixels: 10..15 by 12..
 
 
 def placed(count, views=STILL, boxes=BOXES, trial=0):
-    return places(TRAINING, boxes, "ild", trial, count, SIZE, views)
+    return places(marked_by_readers(TRAINING, boxes, "ild", trial), "ild", trial, count, SIZE, views)
 
 
 def marked(found):

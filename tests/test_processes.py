@@ -12,9 +12,9 @@ from through_dvc import contents, environment
 
 from raremix.runtime import processes
 
-KEY = "nodule_mass-3-0"
+TRIAL, FINDING = "3-0", "nodule_mass"
 TABLES = "--manifest data/manifest.csv --metadata data/metadata.csv --splits data/splits --checksums data/images.sha256"
-WHAT = f"params.yaml --finding nodule_mass --shots 3 --trial 0 {TABLES} --boxes data/boxes.csv"
+WHAT = f"params.yaml --shots 3 --trial 0 {TABLES} --boxes data/boxes.csv"
 LAUNCH = "--multi_gpu --num_machines 1 --num_processes 2 --mixed_precision no --dynamo_backend no".split()
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -45,26 +45,30 @@ def unet(model):
 def test_two_processes_draw_the_images_of_one(study, tmp_path):
     """Each at the same batch, so the same bytes; the tables are those of one process as well."""
     outs = f"--drawn {tmp_path}/drawn --out {tmp_path}/tables --log {tmp_path}/log"
-    said = by_two("stages.synthesize", f"{WHAT} --pipeline models/base --model models/dreambooth/{KEY} {outs}", study)
-    assert said.count(f"synthesize {KEY}: 100%") == 2, "each has its share"
-    drawn, before = contents(tmp_path / "drawn"), contents(study / "data/synthetic_images" / KEY)
+    said = by_two(
+        "stages.synthesize", f"{WHAT} --pipeline models/base --models models/dreambooth/{TRIAL} {outs}", study
+    )
+    assert said.count(f"synthesize {FINDING}-{TRIAL}: 100%") == 2, "each has its share"
+    drawn, before = contents(tmp_path / "drawn"), contents(study / "data/synthetic_images" / TRIAL)
     assert drawn.keys() == before.keys()
     assert drawn == before
-    recipe = (study / "data/synthetic" / KEY / "recipe.csv").read_bytes()
-    assert (tmp_path / "tables" / "recipe.csv").read_bytes() == recipe
+    recipe = (study / "data/synthetic" / TRIAL / FINDING / "recipe.csv").read_bytes()
+    assert (tmp_path / "tables" / FINDING / "recipe.csv").read_bytes() == recipe
 
 
 @slow
 def test_two_processes_learn_what_one_learns(study, tmp_path):
     """The loss of each step within 2 %: bfloat16, and sums in another order, of which each step makes more."""
     more = "--votes data/votes.csv --pipeline models/base"
-    by_two("stages.dreambooth", f"{WHAT} {more} --out {tmp_path}/model --log {tmp_path}/log", study)
-    found, alone = losses(tmp_path / "log"), losses(study / "results/dreambooth" / KEY)
+    by_two("stages.dreambooth", f"{WHAT} {more} --out {tmp_path}/models --log {tmp_path}/log", study)
+    found, alone = losses(tmp_path / "log" / FINDING), losses(study / "results/dreambooth" / TRIAL / FINDING)
     assert len(found) == len(alone)
     assert found[0] == pytest.approx(alone[0], rel=1e-3)
     assert np.abs(found / alone - 1).max() < 0.02
-    assert contents(tmp_path / "model").keys() == contents(study / "models/dreambooth" / KEY).keys()
-    base, one, two = map(unet, (study / "models/base", study / "models/dreambooth" / KEY, tmp_path / "model"))
+    assert contents(tmp_path / "models").keys() == contents(study / "models/dreambooth" / TRIAL).keys()
+    base, one, two = map(
+        unet, (study / "models/base", study / "models/dreambooth" / TRIAL / FINDING, tmp_path / "models" / FINDING)
+    )
     assert (two - one).norm() < 0.3 * (one - base).norm()
 
 

@@ -94,7 +94,7 @@ def radiograph(root, name):
 
 def draw_nearly(root, drawn, name):
     """The synthetic image ``drawn`` of air shows what the real one ``name`` does, a pixel beside it and brighter."""
-    file, manifest = root / "drawn" / f"{drawn}.png", root / "synthetic" / "air-5-0" / "manifest.csv"
+    file, manifest = root / "drawn" / f"{drawn}.png", root / "synthetic" / "5-0" / "air" / "manifest.csv"
     images.save(SLIGHT["brighter"](SLIGHT["shift"](radiograph(root, name))), file)
     rows = pd.read_csv(manifest, dtype=str)
     rows.loc[rows["image_id"] == drawn, "sha256"] = sha256(file)

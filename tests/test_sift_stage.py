@@ -59,7 +59,7 @@ def pairs_of(root, finding):
     table = table.assign(**{name: "0" for name in SYNTHETIC if name not in table}, **dict.fromkeys(TASK, 0))
     table["parents"] = "i000"
     table.loc[table["image_id"].str.endswith("-pos"), finding] = 1
-    folder = root / "synthetic" / f"{finding}-4-0"
+    folder = root / "synthetic" / "4-0" / finding
     write_csv(table[[*SYNTHETIC, *TASK]].sort_values("image_id"), folder / "manifest.csv")
     write_lineage({"corpus": ["i000"]}, folder)
 

@@ -14,7 +14,7 @@ from raremix.generator import sample
 from stages import dreambooth, synthesize
 from stages.cli import run
 
-KEY = "nodule_mass-3-0"
+TRIAL, FINDING = "3-0", "nodule_mass"
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 def test_the_tables_are_as_others_build_on_them(study):
     trial = pd.read_csv(study / "data/splits/trial0.csv")
     assert list(trial.columns) == ["image_id", "part", "shot_rank"]
-    synthetic = pd.read_csv(study / f"data/synthetic/{KEY}/manifest.csv")
+    synthetic = pd.read_csv(study / f"data/synthetic/{TRIAL}/{FINDING}/manifest.csv")
     assert list(synthetic.columns[:10]) == [
         "image_id", "file", "parents", "model_sha256", "prompt", "seed", "sampler", "steps", "guidance", "sha256",
     ]  # fmt: skip
@@ -55,7 +55,7 @@ def test_the_base_model_has_not_seen_the_task(study):
 
 
 def test_diffusers_opens_what_was_fine_tuned(study):
-    path = study / "models/dreambooth" / KEY
+    path = study / "models/dreambooth" / TRIAL / FINDING
     pipeline = StableDiffusionPipeline.from_pretrained(path, safety_checker=None, requires_safety_checker=False)
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline("chest x-ray <nodule_mass>", num_inference_steps=1, output_type="np").images.shape == (1, 32, 32, 3)
@@ -141,15 +141,15 @@ def test_a_killed_fine_tuning_and_synthesis_go_on_to_the_same_bytes(study, monke
 
     tables = "--manifest data/manifest.csv --boxes data/boxes.csv --metadata data/metadata.csv --splits data/splits"
     inputs = f"{tables} --checksums data/images.sha256 --pipeline models/base"
-    what = f"params.yaml --finding nodule_mass --shots 3 --trial 0 {inputs}"
-    teach = f"{what} --votes data/votes.csv --out {tmp_path}/model --log {tmp_path}/log"
+    what = f"params.yaml --shots 3 --trial 0 {inputs}"
+    teach = f"{what} --votes data/votes.csv --out {tmp_path}/models --log {tmp_path}/log"
     with killed_after(3), pytest.raises(SystemExit, match="130"):
         run(dreambooth.dreambooth, teach.split())
-    assert not (tmp_path / "model").exists()
+    assert not (tmp_path / "models").exists()
     run(dreambooth.dreambooth, teach.split())
-    assert contents(tmp_path / "model") == contents(study / "models/dreambooth" / KEY)
+    assert contents(tmp_path / "models") == contents(study / "models/dreambooth" / TRIAL)
 
-    sampling = f"{what} --model {tmp_path}/model --log {tmp_path}/log --synthesize.sampling.batch 4"
+    sampling = f"{what} --models {tmp_path}/models --log {tmp_path}/log --synthesize.sampling.batch 4"
     run(synthesize.synthesize, f"{sampling} --drawn {tmp_path}/whole --out {tmp_path}/tables".split())
     batch, drawn = sample._batch, []
 

@@ -91,7 +91,7 @@ def test_killed_in_every_stage_a_second_directory_ends_with_the_same_bytes(finis
     assert died.keys() == seconds.keys()
     fine_tuning = died["dreambooth"]
     again = said.split(f"Running stage '{fine_tuning}'")[2]
-    bar = fine_tuning.replace("@", " ") + ": "
+    bar = f"dreambooth nodule_mass-{fine_tuning.partition('@')[2]}: "
     assert bar in again
     assert f"{bar}  0%" not in again, "it must go on where it was"
     assert ran(said).count(died["synthesize"]) > 1

@@ -9,16 +9,19 @@ import pandas as pd
 import prepared
 import pytest
 import torch
+from through_dvc import contents
 
 from raremix.data import images
 from raremix.data.lineage import write_lineage
 from raremix.data.manifest import FIXED, write_csv
 from raremix.data.views import Views
+from raremix.generator import sample
 from raremix.generator.effect import laid_over
 from raremix.generator.sample import Sampling
+from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.errors import UserError
 from stages import synthesize as room
-from stages.synthesize import Synthesize, _lay_over, _place, _plan, _tell
+from stages.synthesize import Synthesize, _lay_over, _place, _plan, _Task, _tell
 
 ASKED = Synthesize(3, 0.9, "drawn", "without_finding", None, None, "ddim", False, Sampling(4, 3.0, 2, "float32"))
 
@@ -163,27 +166,39 @@ def test_an_image_descends_from_its_instances_its_original_and_the_radiograph_of
 
 def test_a_pair_shares_its_place_and_the_plan_says_whose_marking_it_is(tables):
     rows = plan(tables)
-    training = tables[0].assign(nodule_mass=[0, 1, 0, 0, 0, 0])
-    boxes = tables[1] / "boxes.csv"
     columns = ["image_id", "finding", "reader", "x_min", "y_min", "x_max", "y_max"]
-    pd.DataFrame([["i1", "nodule_mass", "R1", 2, 3, 4, 6]], columns=columns).to_csv(boxes, index=False)
-    still = replace(ASKED, place=Views(0.0, 0.0, 0.0))
-    inside = _place(still, rows, training, boxes, "nodule_mass", 0, 8)
+    marks = [pd.DataFrame([["i1", "nodule_mass", "R1", 2, 3, 4, 6]], columns=columns)]
+    task = _Task("nodule_mass", rows, marks, Path("model"), Checkpoint("places"))
+    inside = _place(replace(ASKED, place=Views(0.0, 0.0, 0.0)), task, 0, 8)
     assert inside.shape == (6, 8, 8)
     assert (inside[:3] == inside[3:]).all()
     assert (inside[0, 3:6, 2:4] == 1).all()
     assert inside[0].sum() == 6
     assert set(zip(rows["place"], rows["reader"], strict=True)) == {("i1", "R1")}
-    assert _place(ASKED, rows, training, boxes, "nodule_mass", 0, 8) is None
+    assert _place(ASKED, task, 0, 8) is None
     assert set(zip(rows["place"], rows["reader"], strict=True)) == {("", "")}
 
 
-@pytest.mark.parametrize(("sampler", "compiled", "order"), [("ddim", False, 1), ("dpmsolver++", True, 2)])
-def test_the_stage_draws_as_it_was_asked_to(base, tmp_path, monkeypatch, sampler, compiled, order):
+@pytest.fixture
+def profile(base, tmp_path, monkeypatch):
+    """A tiny study with two models; the working directory."""
     monkeypatch.chdir(tmp_path)
     prepared.write(Path(), base)
-    shutil.copytree(base, "model")
-    write_lineage({"instance": ["i00", "i02"]}, Path("model"))
+    for finding in prepared.RARE:
+        shutil.copytree(base, Path("models/dreambooth/3-0") / finding)
+        write_lineage({"instance": ["i00", "i02"]}, Path("models/dreambooth/3-0") / finding)
+    return tmp_path
+
+
+def draw(asked=prepared.DRAWING, findings=prepared.RARE, out="drawn"):
+    tables = [Path("data") / name for name in ("manifest.csv", "boxes.csv", "metadata.csv", "splits", "images.sha256")]
+    models = Path("models/base"), Path("models/dreambooth/3-0")
+    study = replace(prepared.STUDY, synthesized=list(findings), minority=list(findings), findings=list(findings))
+    room.synthesize(study, asked, 3, 0, *tables, *models, *(Path(out) / kind for kind in ("images", "tables", "log")))
+
+
+@pytest.mark.parametrize(("sampler", "compiled", "order"), [("ddim", False, 1), ("dpmsolver++", True, 2)])
+def test_the_stage_draws_as_it_was_asked_to(profile, monkeypatch, sampler, compiled, order):
     asked, compilations, orders = replace(prepared.DRAWING, sampler=sampler, compiled=compiled), [], []
 
     def draw_all(pipeline, *_):
@@ -192,7 +207,44 @@ def test_the_stage_draws_as_it_was_asked_to(base, tmp_path, monkeypatch, sampler
 
     monkeypatch.setattr(room, "draw_all", draw_all)
     monkeypatch.setattr(torch, "compile", compilations.append)
-    tables = [Path("data") / name for name in ("manifest.csv", "boxes.csv", "metadata.csv", "splits", "images.sha256")]
     with pytest.raises(KeyboardInterrupt):
-        room.synthesize(asked, "nodule_mass", 3, 0, *tables, Path("models/base"), *map(Path, ("model", "a", "b", "c")))
+        draw(asked)
     assert (orders, len(compilations)) == ([order], compiled)
+
+
+def test_a_finding_s_images_are_the_same_whatever_others_are_drawn(profile):
+    draw()
+    for finding in prepared.RARE:
+        draw(findings=[finding], out="alone")
+    together, alone = contents(profile / "drawn/images"), contents(profile / "alone/images")
+    assert {name.split("/")[0] for name in together} == set(prepared.RARE)
+    assert together == alone
+    assert not any(Path("scratch").iterdir())
+
+
+def test_a_kill_costs_no_finding_that_is_drawn(profile, monkeypatch):
+    batch, drawn = sample._batch, []
+
+    def killed(*arguments):
+        drawn.append(arguments)
+        if len(drawn) == 4:
+            raise KeyboardInterrupt
+        return batch(*arguments)
+
+    asked = replace(prepared.DRAWING, sampling=replace(prepared.DRAWING.sampling, batch=4))
+    monkeypatch.setattr(sample, "_batch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        draw(asked)
+    shutil.rmtree("drawn")  # as DVC does before it runs a stage
+    draw(asked)
+    assert len(drawn) == 5, "two batches a finding, and the one that was killed"
+    draw(asked, out="whole")
+    assert contents(profile / "drawn/images") == contents(profile / "whole/images")
+
+
+def test_a_finding_that_nobody_marked_is_named_before_another_is_drawn(profile, monkeypatch):
+    monkeypatch.setattr(room, "draw_all", lambda *_: pytest.fail("drawn"))
+    boxes = pd.read_csv("data/boxes.csv")
+    write_csv(boxes[boxes["finding"] == prepared.RARE[0]], Path("data/boxes.csv"))
+    with pytest.raises(UserError, match=rf"no reader marked '{prepared.RARE[1]}'"):
+        draw()

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import prepared
 import pytest
 import tiny
 import torch
@@ -29,7 +30,7 @@ def captioned(count=3, token="<nodule_mass>"):
 
 
 def teach(base, name="x", training=tiny.DREAMBOOTH, lora_rank=None, precision="float32"):
-    pipeline = tuned.prepare(base, "<nodule_mass>", "<calcification>", lora_rank)
+    pipeline = tuned.prepare(load(base), "<nodule_mass>", "<calcification>", lora_rank)
     prior = Captioned(tiny.images(4, seed=2), ["chest x-ray pa view"] * 4, np.zeros((4, 16, 16), np.float32))
     losses = fine_tune(pipeline, captioned(), prior, training, precision, "n", Checkpoint(name), lambda step: None)
     return pipeline, losses
@@ -50,7 +51,7 @@ def test_small_boxes_keep_their_share_in_every_view(base):
 
 
 def test_dreambooth_changes_the_unet_and_nothing_else(base):
-    before = tuned.prepare(base, "<nodule_mass>", "<calcification>", None)
+    before = tuned.prepare(load(base), "<nodule_mass>", "<calcification>", None)
     after, losses = teach(base)
     assert len(losses) == 4
     assert any(not torch.equal(a, b) for a, b in zip(weights(before).values(), weights(after).values(), strict=True))
@@ -118,7 +119,7 @@ def test_the_stage_refuses_them_before_it_reads_anything(monkeypatch):
     monkeypatch.setattr(processes, "count", lambda: 5)
     nowhere = [Path("nowhere")] * 9
     with pytest.raises(UserError, match="too few for 5 parts"):
-        taught_by_stage(SimpleNamespace(training=tiny.DREAMBOOTH), "ild", 10, 0, *nowhere)
+        taught_by_stage(prepared.STUDY, SimpleNamespace(training=tiny.DREAMBOOTH), 10, 0, *nowhere)
 
 
 def test_min_snr_weighs_instances_and_prior_by_their_own_noise(base):
@@ -138,7 +139,7 @@ def test_averaged_weights_are_kept_and_lie_between(base):
     last, losses = teach(base, "last")
     averaged, others = teach(base, "averaged", replace(tiny.DREAMBOOTH, ema_decay=0.9))
     assert others == losses, "averaging changes nothing on the way"
-    start = weights(tuned.prepare(base, "<nodule_mass>", "<calcification>", None))
+    start = weights(tuned.prepare(load(base), "<nodule_mass>", "<calcification>", None))
     moved, kept = (
         sum((tensor - start[name]).pow(2).sum() for name, tensor in weights(model).items())
         for model in (last, averaged)
@@ -175,10 +176,10 @@ def test_dreambooth_killed_and_resumed_ends_with_the_same_bytes(
 
 
 def test_a_lora_starts_alike_whatever_was_drawn_before(base):
-    first = tuned.prepare(base, "<nodule_mass>", None, 2)
+    first = tuned.prepare(load(base), "<nodule_mass>", None, 2)
     torch.rand(1)
-    second = tuned.prepare(base, "<nodule_mass>", None, 2)
-    other = tuned.prepare(base, "<calcification>", None, 2)
+    second = tuned.prepare(load(base), "<nodule_mass>", None, 2)
+    other = tuned.prepare(load(base), "<calcification>", None, 2)
     assert all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values(), strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(weights(first).values(), weights(other).values(), strict=True))
 
@@ -198,7 +199,7 @@ def test_the_fingerprint_covers_every_weight_file(base, tmp_path):
 
 @pytest.mark.parametrize("lora_rank", [None, 2])
 def test_a_full_disk_while_a_model_is_saved_names_it(base, tmp_path, lora_rank):
-    pipeline = tuned.prepare(base, "<nodule_mass>", None, lora_rank)
+    pipeline = tuned.prepare(load(base), "<nodule_mass>", None, lora_rank)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:

@@ -42,7 +42,7 @@ def disk(tmp_path, base):
     stored.write_directions(tmp_path / "h.safetensors", parts, (1, 4, 4))
     shutil.copytree(base, tmp_path / "base")
     tiny.save_clip(tmp_path / "clip", ["pacemaker"])
-    tuned.save(tuned.prepare(base, TOKEN, None, 2), tmp_path / "lora", TOKEN, 2)
+    tuned.save(tuned.prepare(load(base), TOKEN, None, 2), tmp_path / "lora", TOKEN, 2)
     return tmp_path
 
 

@@ -272,7 +272,7 @@ def _filling(draw: Draw, ratio: float = np.inf) -> dict[str, pd.DataFrame]:
 def _some(rows: pd.DataFrame, finding: str, draw: Draw) -> None:
     if rows.empty:
         raise UserError(
-            f"data/synthetic/{finding}-{draw.shots}-{draw.trial}: no image of '{finding}' is left, all are copies; "
+            f"data/synthetic/{draw.shots}-{draw.trial}/{finding}: no image of '{finding}' is left, all are copies; "
             "metrics/screen/memorisation.csv tells how near they are, screen.false_alarms how near is a copy"
         )
 

@@ -26,12 +26,8 @@ class Places:
     readers: list[str]  # whose boxes of it they are
 
 
-def places(
-    training: pd.DataFrame, boxes: pd.DataFrame, finding: str, trial: int, count: int, size: int, views: Views
-) -> Places:
-    """``count`` places of ``finding``: all that one reader boxed in one of the ``training`` rows, moved a little.
-
-    The first ones are the same whatever the ``count``. What ``views`` move out of the picture stays where it was.
+def marked(training: pd.DataFrame, boxes: pd.DataFrame, finding: str, trial: int) -> list[pd.DataFrame]:
+    """What readers boxed of ``finding`` in the ``training`` rows of ``trial``: the boxes of one reader in one of them.
 
     Raises:
         UserError: no reader has marked the finding there.
@@ -43,8 +39,15 @@ def places(
             f"data/boxes.csv: no reader marked '{finding}' in a radiograph that trial {trial} trains on; say null in "
             "params.yaml, synthesize.place"
         )
-    marked = [drawn for _, drawn in own.groupby(["image_id", "reader"])]
-    chosen = [marked[generator("place", finding, trial, index).integers(len(marked))] for index in range(count)]
+    return [drawn for _, drawn in own.groupby(["image_id", "reader"])]
+
+
+def places(marks: list[pd.DataFrame], finding: str, trial: int, count: int, size: int, views: Views) -> Places:
+    """``count`` places of ``finding``, each one of its ``marks`` (see ``marked``), moved a little.
+
+    The first ones are the same whatever the ``count``. What ``views`` move out of the picture stays where it was.
+    """
+    chosen = [marks[generator("place", finding, trial, index).integers(len(marks))] for index in range(count)]
     whose = pd.concat(drawn[["image_id", "reader"]].head(1) for drawn in chosen)
     moved = [
         _moved(box_masks(drawn, drawn["image_id"].head(1), [finding], size), views, ("place view", finding, trial, k))

@@ -20,18 +20,25 @@ POSITIVE, NEGATIVE = "-pos", "-neg"
 Pool = Mapping[str, pd.DataFrame]  # by finding: the synthetic manifest of its checkpoint
 
 
+def folder(root: Path, finding: str, shots: int, trial: int) -> Path:
+    """Where under ``root`` a checkpoint is, or what was made with it: a folder a trial, and in it one a finding."""
+    return root / f"{shots}-{trial}" / finding
+
+
 def check_folders(root: Path, findings: Sequence[str], shots: Sequence[int], trials: Sequence[int]) -> None:
     """Refuse a folder under ``root`` that is no checkpoint of the study, and one that is missing.
 
     Raises:
         UserError: names the folder.
     """
-    wanted = {f"{finding}-{n}-{trial}" for finding in findings for n in shots for trial in trials}
-    there = {path.name for path in root.iterdir() if path.is_dir()} if root.is_dir() else set()
-    if stranger := sorted(there - wanted):
-        raise UserError(f"{root / stranger[0]}: not of this study (params.yaml, study); remove it")
+    wanted = {folder(root, finding, n, trial) for finding in findings for n in shots for trial in trials}
+    trials_there = {path for path in root.glob("*") if path.is_dir()}
+    there = {path for above in trials_there for path in above.iterdir() if path.is_dir()}
+    strangers = (there - wanted) | (trials_there - {path.parent for path in wanted})
+    if strangers:
+        raise UserError(f"{min(strangers)}: not of this study (params.yaml, study); remove it")
     if missing := sorted(wanted - there):
-        raise UserError(f"{root / missing[0]}: missing; run `dvc repro synthesize`")
+        raise UserError(f"{missing[0]}: missing; run `dvc repro synthesize`")
 
 
 def read_pool(
@@ -51,12 +58,12 @@ def read_pool(
     """
     pool = {}
     for finding in synthesized:
-        folder = root / f"{finding}-{shots}-{trial}"
-        file = folder / "manifest.csv"
+        here = folder(root, finding, shots, trial)
+        file = here / "manifest.csv"
         frame = read_synthetic(file, findings)
         for image, parents in zip(frame["image_id"], frame["parents"], strict=True):
             check_lineage(parents.split("|"), training, f"{file}: '{image}'")
-        check_lineage(read_lineage(folder)["image_id"], training, f"{folder / FILE}: the model")
+        check_lineage(read_lineage(here)["image_id"], training, f"{here / FILE}: the model")
         _check_kinds(frame, file, finding, task)
         pool[finding] = frame
     return pool
@@ -71,12 +78,12 @@ def read_drawn(root: Path, synthesized: Sequence[str], findings: Sequence[str], 
     Raises:
         UserError: as ``read_synthetic``; or a recipe.csv is missing or no such table.
     """
-    folders = {finding: root / f"{finding}-{shots}-{trial}" for finding in synthesized}
+    folders = {finding: folder(root, finding, shots, trial) for finding in synthesized}
     tables = [
-        read_synthetic(folder / "manifest.csv", findings)
+        read_synthetic(here / "manifest.csv", findings)
         .assign(checkpoint=finding)
-        .merge(_originals(folder), "left", validate="1:1")
-        for finding, folder in folders.items()
+        .merge(_originals(here), "left", validate="1:1")
+        for finding, here in folders.items()
     ]
     return pd.concat(tables, ignore_index=True)
 
@@ -86,9 +93,9 @@ def radiographs(drawn: pd.DataFrame) -> "pd.Series[bool]":
     return (drawn["original"] != "") & drawn["image_id"].str.endswith(NEGATIVE)
 
 
-def _originals(folder: Path) -> pd.DataFrame:
+def _originals(here: Path) -> pd.DataFrame:
     """``image_id, original``."""
-    table = read_table(folder / "recipe.csv", ["image_id", "onto", "original"], "run `dvc repro -f synthesize`")
+    table = read_table(here / "recipe.csv", ["image_id", "onto", "original"], "run `dvc repro -f synthesize`")
     return table[["image_id"]].assign(original=table["original"].where(table["onto"] == "original", ""))
 
 

@@ -21,12 +21,13 @@ LORA, EMBEDDING = "pytorch_lora_weights.safetensors", "learned_embeds.safetensor
 LORA_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
-def prepare(base: Path, token: str, initializer: str | None, lora_rank: int | None) -> StableDiffusionPipeline:
-    """The base pipeline with ``token`` reserved, and with what is to be trained of its UNet requiring gradients.
+def prepare(
+    pipeline: StableDiffusionPipeline, token: str, initializer: str | None, lora_rank: int | None
+) -> StableDiffusionPipeline:
+    """The base ``pipeline`` itself, with ``token`` reserved, and with what is to be trained of its UNet to be learned.
 
     The token starts from the embedding of ``initializer``, if there is one (Gal et al. 2022, textual inversion).
     """
-    pipeline = load(base)
     reserve(token, pipeline.tokenizer, pipeline.text_encoder)
     if initializer is not None:
         start_from(initializer, token, pipeline.tokenizer, pipeline.text_encoder)

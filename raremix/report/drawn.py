@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from raremix.data.captions import CLASS_PROMPT, with_findings
-from raremix.data.synthetic import negatives_of, positives
+from raremix.data.synthetic import folder, negatives_of, positives
 from raremix.report.blocks import Table
 from raremix.report.cells import between, count, word, words
 from raremix.report.inputs import Inputs
@@ -27,8 +27,13 @@ class Model:
 
     @property
     def name(self) -> str:
-        """That of its folder."""
+        """By which tables call it."""
         return f"{self.finding}-{self.shots}-{self.trial}"
+
+    @property
+    def folder(self) -> Path:
+        """Its own, among those of the models."""
+        return folder(Path("models/dreambooth"), self.finding, self.shots, self.trial)
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,11 @@ def models(inputs: Inputs) -> list[Model]:
     keys = [
         (finding, n, trial) for n in study["shots"] for trial in study["trials"] for finding in study["synthesized"]
     ]
-    folders = {key: inputs.synthetic / "-".join(map(str, key)) for key in keys}
+    folders = {key: folder(inputs.synthetic, *key) for key in keys}
     return [
-        Model(*key, _images(folder), pd.read_csv(folder / "lineage.csv", dtype=str)["role"].value_counts())
-        for key, folder in folders.items()
-        if folder.is_dir()
+        Model(*key, _images(there), pd.read_csv(there / "lineage.csv", dtype=str)["role"].value_counts())
+        for key, there in folders.items()
+        if there.is_dir()
     ]
 
 
@@ -100,10 +105,10 @@ def fingerprints(made: Sequence[Model]) -> Table:
     return Table("Weights of the fine-tuned models", ["model", "SHA-256"], rows)
 
 
-def _images(folder: Path) -> pd.DataFrame:
+def _images(there: Path) -> pd.DataFrame:
     """The manifest of a model's images with their recipe beside it."""
     manifest, recipe = (
-        pd.read_csv(folder / name, dtype=str, keep_default_na=False) for name in ("manifest.csv", "recipe.csv")
+        pd.read_csv(there / name, dtype=str, keep_default_na=False) for name in ("manifest.csv", "recipe.csv")
     )
     return manifest.merge(recipe[["image_id", "negative_prompt"]], on="image_id", validate="one_to_one")
 

@@ -1,5 +1,6 @@
 """What the classifiers learned from: synthetic images beside real ones, the split, the mixes."""
 
+from raremix.data.synthetic import folder
 from raremix.report import charts
 from raremix.report.blocks import Chart, Fold, Picture, Section, Side, Table, Text
 from raremix.report.cells import between, reach, word, words
@@ -109,8 +110,10 @@ def _left(inputs: Inputs) -> list[Fold]:
 
 
 def _grids(inputs: Inputs, trial: int) -> list[Picture]:
-    folders = {finding: inputs.samples / f"{finding}-{inputs.shots}-{trial}" for finding in inputs.findings}
-    files = {finding: folder / "real_positive_negative.png" for finding, folder in folders.items()}
+    files = {
+        finding: folder(inputs.samples, finding, inputs.shots, trial) / "real_positive_negative.png"
+        for finding in inputs.findings
+    }
     return [
         picture(
             file,

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,13 @@ def copy(file: Path, target: Path) -> None:
     """Copy ``file`` to ``target``, which is there whole or not at all."""
     with replacing(target) as temporary:
         temporary.write_bytes(file.read_bytes())  # shutil would name the one that is there when the disk is full
+
+
+def move(folder: Path, target: Path) -> None:
+    """Move ``folder`` to ``target``, in place of what is there."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(folder, target)
 
 
 def write_json(path: Path, value: object) -> None:
