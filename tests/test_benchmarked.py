@@ -42,6 +42,7 @@ def test_the_benchmarks_block_has_the_latest_of_each_machine(tmp_path, monkeypat
     keep("b.json", "2026-11-20", 9.0, None)
     keep("c.json", "2026-11-21", 3.0, "H200")
     keep("d.json", "2026-11-19", 2.0, None, ["avx512_bf16", "amx_bf16"])
+    keep("e.json", "2026-11-18", 1.5, None, ["avx512_bf16"])
     blocks = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("benchmarks", "roofline", "memory", "quality"))
     (tmp_path / "study.md").write_text(blocks)
     assert main(["--pages", "study.md"]) == 0
@@ -52,8 +53,9 @@ def test_the_benchmarks_block_has_the_latest_of_each_machine(tmp_path, monkeypat
     )
     assert "| quality of it | 500 | 25 | 0.0123 ± 0.0010 | 0.0120 ± 0.0010 | 0.0001 ± 0.0002 | H200 |" in told
     assert "| memory of it | float32 | 1.50 | EPYC, 2 cores | 2026-11-22 | 0123456 |\n" in told
-    assert told.splitlines()[3:6] == [
+    assert told.splitlines()[3:7] == [
         "| ingest against it | 2.00 | 0.50 | EPYC with AMX, 2 cores | 2026-11-19 | 0123456 |",
+        "| ingest against it | 1.50 | 0.50 | EPYC with AVX512-BF16, 2 cores | 2026-11-18 | 0123456 |",
         "| ingest against it | 1.25 | 0.50 | EPYC, 2 cores | 2026-11-22 | 0123456 |",
         "| ingest against it | 3.00 | 0.50 | H200 | 2026-11-21 | 0123456 |",
     ]

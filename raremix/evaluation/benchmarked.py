@@ -7,6 +7,7 @@ from typing import Any
 from raremix.runtime.files import read_json
 
 MADE = ("hardware", "date", "commit")
+BFLOAT16 = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # the faster first; virtual machines may hide either
 Measured = dict[str, Any]
 
 
@@ -83,7 +84,7 @@ def _name(measured: Measured) -> str:
 
 
 def _hardware(machine: dict[str, Any]) -> str:
-    """A GPU's name, or a processor's, its cores and whether it has AMX, which virtual machines show or hide."""
+    """A GPU's name, or a processor's, its cores and by what it multiplies bfloat16; one name stands for many of them."""
     known = machine["raremix"]["hardware"]
-    with_amx = " with AMX" if "amx_bf16" in machine["cpu"]["flags"] else ""
-    return known["gpu"] or f"{known['cpu']}{with_amx}, {known['cores']} cores"
+    by = next((f" with {name}" for flag, name in BFLOAT16.items() if flag in machine["cpu"]["flags"]), "")
+    return known["gpu"] or f"{known['cpu']}{by}, {known['cores']} cores"
