@@ -42,10 +42,10 @@ def numbers(pipeline, *names):
         ({"mixed": True}, ["unet"], ["unet", "text_encoder"]),
     ],
 )
-def test_memory_is_that_of_weights_gradients_and_moments(folder, monkeypatch, changes, learned, copies):
+def test_memory_is_that_of_base_and_copy_gradients_and_moments(folder, monkeypatch, changes, learned, copies):
     pipeline = load(folder)
     whole = 4 * numbers(pipeline, "unet", "vae", "text_encoder")
-    needed = whole + 12 * numbers(pipeline, *learned) + 2 * numbers(pipeline, *copies)
+    needed = 2 * whole + 12 * numbers(pipeline, *learned) + 2 * numbers(pipeline, *copies)
     monkeypatch.setattr(preflight, "_free", lambda: needed)
     told = check(folder, replace(USE, **changes))
     assert told.startswith(f"{folder}: {whole / 4e6:.0f} million parameters, ")
@@ -53,6 +53,14 @@ def test_memory_is_that_of_weights_gradients_and_moments(folder, monkeypatch, ch
     monkeypatch.setattr(preflight, "_free", lambda: needed - 1)
     with pytest.raises(UserError, match=r"^params.yaml, base.pretrained: to fine-tune it takes .* the cpu has .* free"):
         check(folder, replace(USE, **changes))
+
+
+def test_where_there_is_a_gpu_the_base_model_lies_beside_it(monkeypatch):
+    count, needed = {"unet": 5, "vae": 2, "text_encoder": 3}, []
+    for kind in ("cpu", "cuda"):
+        monkeypatch.setattr(preflight, "device", lambda kind=kind: torch.device(kind))
+        needed.append(preflight._needed(count, USE))
+    assert needed[0] - needed[1] == 4 * 10
 
 
 def test_averages_are_weights_once_more(folder, monkeypatch):

@@ -128,10 +128,14 @@ def _configured(part: Path, key: str, kind: type) -> Any:
 
 
 def _needed(count: dict[str, int], use: Use) -> int:
-    """Bytes of weights and, of what learns, of gradients, AdamW's two moments, averages and bfloat16 copies."""
+    """Bytes of weights and, of what learns, of gradients, AdamW's two moments, averages and bfloat16 copies.
+
+    Without a GPU the base model lies in the same memory as the copy of it that is taught.
+    """
     learned = (0 if use.lora else count["unet"]) + use.text_encoder * count["text_encoder"]
     copies = HALF * (count["unet"] + count["text_encoder"]) if use.mixed else 0
-    return FLOAT * (sum(count.values()) + (3 + use.averaged) * learned) + copies
+    models = 1 if device().type == "cuda" else 2
+    return FLOAT * (models * sum(count.values()) + (3 + use.averaged) * learned) + copies
 
 
 def _free() -> int:
