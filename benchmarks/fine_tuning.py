@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from uuid import uuid4
@@ -15,7 +14,6 @@ from models import here
 from raremix.data import captions
 from raremix.data.views import Views
 from raremix.generator import tuned
-from raremix.generator.base import load
 from raremix.generator.dreambooth import Captioned, DreamBoothTraining, fine_tune
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import device
@@ -55,10 +53,9 @@ class Clock:
         return median(after - before for before, after in pairwise(self.ends[WARM:]))
 
 
-def noise(base: Path, count: int) -> np.ndarray:
+def noise(base: StableDiffusionPipeline, count: int) -> np.ndarray:
     """As many images at the size that the pipeline draws."""
-    pipeline = load(base)
-    side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    side = base.unet.config.sample_size * base.vae_scale_factor
     return np.random.default_rng(0).integers(0, 256, (count, side, side), np.uint8)
 
 

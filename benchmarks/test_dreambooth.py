@@ -70,7 +70,7 @@ def _script() -> ModuleType:
 @pytest.mark.skipif(not SCRIPT, reason="TRAIN_DREAMBOOTH names no script")
 @pytest.mark.filterwarnings("ignore")
 def test_dreambooth_against_diffusers_script(benchmark, base, tmp_path):
-    images = noise(base, INSTANCES + PRIOR)
+    images = noise(load(base), INSTANCES + PRIOR)
     other = theirs(base, images, tmp_path).seconds_a_step()
     mine = benchmark.pedantic(lambda: ours(load(base), images, INSTANCES, STEPS, BATCH), rounds=1).seconds_a_step()
     ratio = other / mine

@@ -22,9 +22,10 @@ FINDINGS, STEPS, BATCH, INSTANCES, PRIOR, ROUNDS = 3, 30, 12, 5, 40, 1
 
 def taught(base: Path, findings: int) -> None:
     """As many findings' models, one after the other, on all cores."""
-    loaded, images = load(base), noise(base, INSTANCES + PRIOR)
+    loaded = load(base)
+    images = noise(loaded, INSTANCES + PRIOR)
     for _ in range(findings):
-        ours(deepcopy(loaded), images, INSTANCES, STEPS, BATCH)
+        ours(deepcopy(loaded) if findings > 1 else loaded, images, INSTANCES, STEPS, BATCH)
 
 
 def taught_on_one_core(base: Path, findings: int) -> None:

@@ -84,7 +84,7 @@ def keep(benchmark, step: Callable[[], torch.Tensor], learned: Iterable[torch.nn
 
 
 def test_roofline_of_dreambooth(benchmark, base):
-    images = noise(base, INSTANCES + PRIOR)
+    images = noise(load(base), INSTANCES + PRIOR)
     clock = benchmark.pedantic(lambda: ours(load(base), images, INSTANCES, STEPS, BATCH), rounds=1)
     unet = tuned.prepare(load(base), TOKEN, None, None).unet.to(device())
     config, width = unet.config, unet.config.cross_attention_dim
@@ -121,7 +121,7 @@ def test_roofline_of_a_classifier(benchmark):
 def test_memory_of_dreambooth(benchmark, base, tmp_path, monkeypatch, changes):
     """What an instance and a prior image a step take, in a process of its own: on a GPU of its memory, else of all."""
     monkeypatch.chdir(tmp_path)
-    images = noise(base, INSTANCES + PRIOR)
+    images = noise(load(base), INSTANCES + PRIOR)
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         taken = benchmark.pedantic(lambda: pool.submit(most_memory, base, images, changes).result(), rounds=1)
     benchmark.extra_info.update(precision=here(), gigabytes=round(taken / 1e9, 2))

@@ -6,7 +6,6 @@ losses and sample grids.
 """
 
 import shutil
-from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import Precision, device, one_core
 from raremix.runtime.errors import UserError
-from raremix.runtime.files import copy, move
+from raremix.runtime.files import copy, discard, give
 from raremix.runtime.seeds import seed_for
 from stages.cli import run
 from stages.sections import Study
@@ -119,13 +118,15 @@ def dreambooth(
     ]
     described, listed = captions.describe(metadata, splits / "corpus.csv"), read_checksums(checksums)
     materials = _Materials(load(pipeline), described, marked, listed)
-    inputs = [dreambooth, processes.count(), manifest, votes, boxes, metadata, splits, checksums, pipeline]
-    made = {lesson.finding: _made(dreambooth, lesson, materials, inputs) for lesson in lessons}
+    inputs = Checkpoint(dreambooth, processes.count(), manifest, votes, boxes, metadata, splits, checksums, pipeline)
+    made = {lesson.finding: _made(dreambooth, lesson, materials, inputs.directory.name) for lesson in lessons}
+    processes.wait()  # the first is to take nothing away that others still look for
     if processes.first():
         for finding, folder in made.items():
-            move(folder / MODEL, out / finding)
-            move(folder / LOG, log / finding)
-            folder.rmdir()
+            give(folder / MODEL, out / finding)
+            give(folder / LOG, log / finding)
+        for folder in made.values():
+            discard(folder)
 
 
 def _lesson(
@@ -151,19 +152,18 @@ def _lesson(
     return _Lesson(finding, f"{finding}-{shots}-{trial}", instances, normal, learned_from)
 
 
-def _made(dreambooth: Dreambooth, lesson: _Lesson, materials: _Materials, inputs: Iterable[object]) -> Path:
+def _made(dreambooth: Dreambooth, lesson: _Lesson, materials: _Materials, inputs: str) -> Path:
     """Where a finding's model and its log wait for those of the others, so that a kill costs none that is done."""
-    checkpoint = Checkpoint(lesson.name, *inputs)
-    made = checkpoint.directory.with_suffix(".made")
-    if not made.is_dir():
-        _teach(dreambooth, lesson, materials, checkpoint, made)
+    checkpoint = Checkpoint(lesson.name, inputs)
+    if not checkpoint.made.is_dir():
+        _teach(dreambooth, lesson, materials, checkpoint)
     if processes.first():
         checkpoint.clear()
-    return made
+    return checkpoint.made
 
 
-def _teach(dreambooth: Dreambooth, lesson: _Lesson, materials: _Materials, checkpoint: Checkpoint, made: Path) -> None:
-    """Fine-tune a copy of the base model; the first process writes the folder ``made``, whole or not at all."""
+def _teach(dreambooth: Dreambooth, lesson: _Lesson, materials: _Materials, checkpoint: Checkpoint) -> None:
+    """Fine-tune a copy of the base model; the first process writes what it has made, whole or not at all."""
     token, related = captions.token(lesson.finding), dreambooth.initializers.get(lesson.finding)
     initializer = captions.token(related) if related else None
     model = tuned.prepare(deepcopy(materials.base), token, initializer, dreambooth.lora_rank)
@@ -180,7 +180,7 @@ def _teach(dreambooth: Dreambooth, lesson: _Lesson, materials: _Materials, check
     losses = fine_tune(model, taught, prior, dreambooth.training, dreambooth.precision, lesson.name, checkpoint, sample)
     if not processes.first():
         return
-    part = made.with_suffix(".part")
+    part = checkpoint.made.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     tuned.save(model, part / MODEL, token, dreambooth.lora_rank)
     write_lineage(lesson.learned_from, part / MODEL)
@@ -190,7 +190,7 @@ def _teach(dreambooth: Dreambooth, lesson: _Lesson, materials: _Materials, check
         for loss in losses:
             live.log_metric("loss", loss)
             live.next_step()
-    part.rename(made)
+    part.rename(checkpoint.made)
 
 
 def _captioned(lesson: _Lesson, materials: _Materials) -> Captioned:

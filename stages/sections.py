@@ -27,7 +27,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Study:
-    """What the matrix stages fan out over; of those that are fanned out none reads more of it than ``synthesized``."""
+    """What the matrix stages fan out over; these themselves read ``synthesized`` of it at most."""
 
     findings: list[str]  # slugs of the task's findings
     minority: list[str]  # those of them that are trained on a few shots

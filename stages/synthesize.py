@@ -9,6 +9,7 @@ A pair is as it was drawn, or it is the radiograph that both its images start fr
 the token changes is then laid over that radiograph (``synthesize.onto``).
 """
 
+import gc
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,7 @@ class _Task:
     plan: pd.DataFrame  # a row an image
     marks: list[pd.DataFrame]  # where readers marked the finding; none where it is drawn everywhere
     model: Path
+    instances: list[str]  # the radiographs that taught it, by id
     checkpoint: Checkpoint
 
     @property
@@ -112,15 +114,19 @@ def synthesize(
     rows, listed = read_manifest(manifest), read_checksums(checksums)
     split, marked_boxes = splits / f"trial{trial}.csv", read_boxes(boxes)
     training = training_rows(rows, read_trial(split), shots)
+    inputs = Checkpoint(synthesize, manifest, boxes, metadata, splits / "corpus.csv", split, checksums, pipeline)
     tasks = []
     for finding in study.synthesized:
         sets = read_plan(splits / f"plan-{shots}-{trial}.csv", finding)
         name, model = f"{finding}-{shots}-{trial}", models / finding
+        lineage = read_lineage(model)
         plan = _plan(synthesize, name, finding, trial, sets, rows, metadata, splits)
         marks = marked(training, marked_boxes, finding, trial) if synthesize.place else []
-        inputs = [sets.to_csv(), manifest, boxes, metadata, splits / "corpus.csv", split, checksums, pipeline, model]
-        tasks.append(_Task(finding, plan, marks, model, Checkpoint("synthesize", name, synthesize, *inputs)))
+        checkpoint = Checkpoint("synthesize", name, sets.to_csv(), model, inputs.directory.name)
+        instances = list(lineage.loc[lineage["role"] == "instance", "image_id"])
+        tasks.append(_Task(finding, plan, marks, model, instances, checkpoint))
     for task in tasks:
+        gc.collect()  # a compiled network holds itself, and a GPU may have room for one
         _draw(synthesize, task, trial, rows, listed, pipeline, drawn, out, log)
     if processes.first():
         for task in tasks:
@@ -155,13 +161,11 @@ def _draw(
     plan["file"] = [str(drawn / finding / file.name) for file in files]
     if synthesize.onto == "original" and originals is not None:
         _lay_over(originals, plan["file"], inside)
-    lineage = read_lineage(task.model)
-    instances = lineage.loc[lineage["role"] == "instance", "image_id"]
-    _tell(plan, synthesize, instances, task.model)
+    _tell(plan, synthesize, task.instances, task.model)
     copy(task.model / LINEAGE, out / finding / LINEAGE)
     write_csv(plan[RECIPE], out / finding / "recipe.csv")
     write_csv(plan[[*SYNTHETIC, *findings_of(rows)]], out / finding / "manifest.csv")
-    _picture(rows.set_index("image_id").loc[instances, "file"], plan, finding, listed, log / finding)
+    _picture(rows.set_index("image_id").loc[task.instances, "file"], plan, finding, listed, log / finding)
 
 
 def _place(synthesize: Synthesize, task: _Task, trial: int, size: int) -> NDArray[np.float32] | None:
@@ -190,7 +194,7 @@ def _lay_over(originals: NDArray[np.uint8], files: "pd.Series[str]", inside: NDA
         images.save(originals[index], Path(pair[1]))
 
 
-def _tell(plan: pd.DataFrame, synthesize: Synthesize, instances: "pd.Series[str]", model: Path) -> None:
+def _tell(plan: pd.DataFrame, synthesize: Synthesize, instances: list[str], model: Path) -> None:
     """Add to the ``plan`` how its images came about, and their checksums."""
     plan["strength"], plan["onto"] = synthesize.strength, synthesize.onto
     if synthesize.strength == 1:

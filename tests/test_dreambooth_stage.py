@@ -1,5 +1,7 @@
 """A trial's models in one process: each as if alone, the base model loaded once, none taught twice after a kill."""
 
+import gc
+import shutil
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -76,7 +78,12 @@ def test_a_model_that_is_done_makes_room_before_the_next_is_taught(profile, monk
         return fine_tune(pipeline, *arguments)
 
     monkeypatch.setattr(room, "fine_tune", _fine_tune)
-    teach()
+    gc.collect()
+    gc.disable()
+    try:
+        teach()
+    finally:
+        gc.enable()
     assert len(alive) == len(prepared.RARE)
 
 
@@ -117,6 +124,31 @@ def test_a_kill_while_a_model_is_written_leaves_none_that_passes_for_whole(profi
     assert not any(Path("scratch").iterdir())
 
 
+@pytest.mark.parametrize(("name", "calls"), [("give", 1), ("give", 2), ("give", 4), ("discard", 1)])
+def test_a_kill_while_outputs_are_placed_costs_no_model_that_is_not_out(profile, counted, monkeypatch, name, calls):
+    taught, _ = counted
+    teach(out="whole")
+    taught.clear()
+    placed, place = [], getattr(room, name)
+
+    def killed(*arguments):
+        place(*arguments)
+        placed.append(arguments)
+        if len(placed) == calls:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(room, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            teach()
+    shutil.rmtree("taught")  # as DVC does before it runs a stage
+    teach()
+    assert contents(profile / "taught/models") == contents(profile / "whole/models")
+    assert not any(Path("scratch").iterdir())
+    again = [f"{FIRST}-3-0"] if name == "discard" else []
+    assert taught == [f"{FIRST}-3-0", f"{SECOND}-3-0", *again]
+
+
 def test_what_was_there_is_replaced(profile):
     stray = Path("taught/models") / FIRST / "stray"
     stray.parent.mkdir(parents=True)
@@ -136,7 +168,6 @@ def test_what_was_there_is_replaced(profile):
 )
 def test_what_the_last_finding_lacks_is_said_before_the_first_is_taught(profile, counted, spoil, message):
     write_csv(spoil(pd.read_csv("data/manifest.csv", dtype=str, keep_default_na=False)), Path("data/manifest.csv"))
-    write_csv(pd.read_csv("data/votes.csv", dtype=str), Path("data/votes.csv"))
     with pytest.raises(UserError, match=message):
         teach()
     assert counted == ([], [])

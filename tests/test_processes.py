@@ -5,10 +5,11 @@ import sys
 
 import numpy as np
 import pandas as pd
+import prepared
 import pytest
 import torch
 from safetensors.torch import load_file
-from through_dvc import contents, environment
+from through_dvc import ROOT, contents, environment
 
 from raremix.runtime import processes
 
@@ -22,11 +23,12 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 slow = pytest.mark.slow
 
 
-def by_two(stage, arguments, study):
+def by_two(stage, arguments, study, first_found=ROOT):
     """Run ``stage`` in two processes, as ``accelerate launch`` starts them."""
+    found = environment(study) | {"PYTHONPATH": f"{first_found}:{ROOT}"}
     command = [sys.executable, "-m", "accelerate.commands.launch", *LAUNCH, "-m", stage]
     done = subprocess.run(
-        [*command, *arguments.split()], cwd=study, env=environment(study), capture_output=True, text=True, check=False
+        [*command, *arguments.split()], cwd=study, env=found, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stderr
@@ -70,6 +72,30 @@ def test_two_processes_learn_what_one_learns(study, tmp_path):
         unet, (study / "models/base", study / "models/dreambooth" / TRIAL / FINDING, tmp_path / "models" / FINDING)
     )
     assert (two - one).norm() < 0.3 * (one - base).norm()
+
+
+@slow
+def test_the_first_of_two_processes_takes_nothing_away_before_the_other_has_looked(base, tmp_path):
+    """All is taught when outputs find no place; then the second process, held back, is to find what waits, too."""
+    profile = tmp_path / "repository" / "profiles" / "tiny"
+    prepared.write(profile, base)
+    late = "import hashlib, os, time\ndigest = hashlib.file_digest\n"
+    late += (
+        "def held_back(*file):\n    time.sleep(0.1 * int(os.environ.get('LOCAL_RANK', 0)))\n    return digest(*file)\n"
+    )
+    (tmp_path / "late").mkdir()
+    (tmp_path / "late" / "sitecustomize.py").write_text(f"{late}hashlib.file_digest = held_back\n")
+    what = f"params.yaml --shots {prepared.SHOTS} --trial 0 {TABLES} --boxes data/boxes.csv --votes data/votes.csv"
+    (tmp_path / "taken").touch()
+    nowhere = f"{what} --pipeline models/base --out {tmp_path}/taken --log {tmp_path}/log"
+    with pytest.raises(AssertionError, match="taken"):
+        by_two("stages.dreambooth", nowhere, profile)
+    assert len(list((profile / "scratch").glob("*.made"))) == len(prepared.RARE)
+    placed = f"{what} --pipeline models/base --out {tmp_path}/out --log {tmp_path}/log"
+    said = by_two("stages.dreambooth", placed, profile, tmp_path / "late")
+    assert "dreambooth nodule_mass" not in said, "none is taught again"
+    assert {folder.name for folder in (tmp_path / "out").iterdir()} == set(prepared.RARE)
+    assert not any((profile / "scratch").iterdir())
 
 
 def test_alone_all_is_its_own_share():

@@ -1,6 +1,7 @@
 """What is asked of the generator: pairs that differ in the finding alone, with the label sets of the plan."""
 
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 import prepared
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from through_dvc import contents
 
 from raremix.data import images
@@ -24,6 +26,8 @@ from stages import synthesize as room
 from stages.synthesize import Synthesize, _lay_over, _place, _plan, _Task, _tell
 
 ASKED = Synthesize(3, 0.9, "drawn", "without_finding", None, None, "ddim", False, Sampling(4, 3.0, 2, "float32"))
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture
@@ -159,7 +163,7 @@ def test_an_image_descends_from_its_instances_its_original_and_the_radiograph_of
         (replace(ASKED, strength=1.0), "", "a|b"),
     ):
         told = rows.assign(place=place)
-        _tell(told, asked, pd.Series(["a", "b"]), tmp_path)
+        _tell(told, asked, ["a", "b"], tmp_path)
         assert (told["parents"] == parents).all()
         assert (told["sampler"] == "ddim").all()
 
@@ -168,7 +172,7 @@ def test_a_pair_shares_its_place_and_the_plan_says_whose_marking_it_is(tables):
     rows = plan(tables)
     columns = ["image_id", "finding", "reader", "x_min", "y_min", "x_max", "y_max"]
     marks = [pd.DataFrame([["i1", "nodule_mass", "R1", 2, 3, 4, 6]], columns=columns)]
-    task = _Task("nodule_mass", rows, marks, Path("model"), Checkpoint("places"))
+    task = _Task("nodule_mass", rows, marks, Path("model"), [], Checkpoint("places"))
     inside = _place(replace(ASKED, place=Views(0.0, 0.0, 0.0)), task, 0, 8)
     assert inside.shape == (6, 8, 8)
     assert (inside[:3] == inside[3:]).all()
@@ -184,9 +188,11 @@ def profile(base, tmp_path, monkeypatch):
     """A tiny study with two models; the working directory."""
     monkeypatch.chdir(tmp_path)
     prepared.write(Path(), base)
-    for finding in prepared.RARE:
-        shutil.copytree(base, Path("models/dreambooth/3-0") / finding)
-        write_lineage({"instance": ["i00", "i02"]}, Path("models/dreambooth/3-0") / finding)
+    for number, finding in enumerate(prepared.RARE):
+        model = shutil.copytree(base, Path("models/dreambooth/3-0") / finding)
+        write_lineage({"instance": ["i00", "i02"]}, model)
+        taught = load_file(model / UNET)
+        save_file({name: weights * (1 + number) for name, weights in taught.items()}, model / UNET)
     return tmp_path
 
 
@@ -206,10 +212,10 @@ def test_the_stage_draws_as_it_was_asked_to(profile, monkeypatch, sampler, compi
         raise KeyboardInterrupt
 
     monkeypatch.setattr(room, "draw_all", draw_all)
-    monkeypatch.setattr(torch, "compile", compilations.append)
+    monkeypatch.setattr(torch, "compile", lambda forward, dynamic: compilations.append(dynamic))
     with pytest.raises(KeyboardInterrupt):
         draw(asked)
-    assert (orders, len(compilations)) == ([order], compiled)
+    assert (orders, compilations) == ([order], [False] * compiled)
 
 
 def test_a_finding_s_images_are_the_same_whatever_others_are_drawn(profile):
@@ -240,6 +246,33 @@ def test_a_kill_costs_no_finding_that_is_drawn(profile, monkeypatch):
     assert len(drawn) == 5, "two batches a finding, and the one that was killed"
     draw(asked, out="whole")
     assert contents(profile / "drawn/images") == contents(profile / "whole/images")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
+@pytest.mark.filterwarnings("ignore")
+def test_what_was_compiled_for_a_finding_is_neither_used_nor_kept_for_the_next(profile, monkeypatch, compiled_graphs):
+    asked = replace(prepared.DRAWING, compiled=True, sampling=replace(prepared.DRAWING.sampling, batch=3))
+    draw(asked, prepared.RARE[1:], "alone")
+    alone, alive, draw_all = compiled_graphs(), [], room.draw_all
+
+    def watched(pipeline, *arguments):
+        assert not any(one() for one in alive)
+        alive.append(weakref.ref(pipeline.unet))
+        draw_all(pipeline, *arguments)
+
+    monkeypatch.setattr(room, "draw_all", watched)
+    draw(asked, out="together")
+    assert compiled_graphs() == 3 * alone > 0, "each anew, though of one kind"
+    there = {name: file for name, file in contents(Path("together/images")).items() if prepared.RARE[1] in name}
+    assert there == contents(Path("alone/images"))
+    assert len(alive) == len(prepared.RARE)
+
+
+def test_a_model_without_a_lineage_is_named_before_another_draws(profile, monkeypatch):
+    monkeypatch.setattr(room, "draw_all", lambda *_: pytest.fail("drawn"))
+    (Path("models/dreambooth/3-0") / prepared.RARE[1] / "lineage.csv").unlink()
+    with pytest.raises(UserError, match=rf"{prepared.RARE[1]}/lineage\.csv: .*dvc repro -f dreambooth synthesize"):
+        draw()
 
 
 def test_a_finding_that_nobody_marked_is_named_before_another_is_drawn(profile, monkeypatch):

@@ -36,7 +36,7 @@ def check_folders(root: Path, findings: Sequence[str], shots: Sequence[int], tri
     there = {path for above in trials_there for path in above.iterdir() if path.is_dir()}
     strangers = (there - wanted) | (trials_there - {path.parent for path in wanted})
     if strangers:
-        raise UserError(f"{min(strangers)}: not of this study (params.yaml, study); remove it")
+        raise UserError(f"{', '.join(map(str, sorted(strangers)))}: not of this study (params.yaml, study); remove it")
     if missing := sorted(wanted - there):
         raise UserError(f"{missing[0]}: missing; run `dvc repro synthesize`")
 

@@ -84,7 +84,7 @@ def _name(measured: Measured) -> str:
 
 
 def _hardware(machine: dict[str, Any]) -> str:
-    """A GPU's name, or a processor's, its cores and by what it multiplies bfloat16; one name stands for many of them."""
+    """A GPU's name, or a processor's, its cores and by what it multiplies bfloat16: one name stands for several."""
     known = machine["raremix"]["hardware"]
     by = next((f" with {name}" for flag, name in BFLOAT16.items() if flag in machine["cpu"]["flags"]), "")
     return known["gpu"] or f"{known['cpu']}{by}, {known['cores']} cores"

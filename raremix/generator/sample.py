@@ -65,11 +65,13 @@ def set_up(pipeline: StableDiffusionPipeline, sampler: Sampler, compiled: bool) 
     """Have ``pipeline`` draw by ``sampler``, DPM-Solver++ unless told otherwise, and its UNet compiled if asked.
 
     What is compiled is the UNet's ``forward`` alone: torch.compile of the module may go on with the hook that limits
-    guidance as it was in the first batch.
+    guidance as it was in the first batch. Each size of a batch is compiled by itself, and nothing is left of what other
+    networks of this process were compiled to: what was drawn before must not change a network's images.
     """
     pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, solver_order=ORDERS[sampler])
     if compiled:
-        pipeline.unet.forward = torch.compile(pipeline.unet.forward)
+        torch.compiler.reset()
+        pipeline.unet.forward = torch.compile(pipeline.unet.forward, dynamic=False)
 
 
 def plain(prompts: Sequence[str], seeds: Sequence[int]) -> Order:

@@ -24,7 +24,7 @@ LORA_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
 def prepare(
     pipeline: StableDiffusionPipeline, token: str, initializer: str | None, lora_rank: int | None
 ) -> StableDiffusionPipeline:
-    """The base ``pipeline`` itself, with ``token`` reserved, and with what is to be trained of its UNet to be learned.
+    """The base ``pipeline`` itself, with ``token`` reserved, and gradients asked for in what is trained of its UNet.
 
     The token starts from the embedding of ``initializer``, if there is one (Gal et al. 2022, textual inversion).
     """

@@ -27,7 +27,7 @@ class Model:
 
     @property
     def name(self) -> str:
-        """By which tables call it."""
+        """What tables call it."""
         return f"{self.finding}-{self.shots}-{self.trial}"
 
     @property

@@ -2,7 +2,8 @@
 
 State lives in ``scratch/<hash>``, where the hash covers the stage's name, params, inputs, the kind of device, the
 source of this package and of the stages, and the versions of the libraries that compute, so that a state is found again
-by the very same computation only. DVC knows nothing of it; it goes when the stage is done.
+by the very same computation only. Where a stage makes several things, each with a state, those that are done wait in
+``scratch/<hash>.made`` for the others. DVC knows nothing of it; it goes when the stage is done.
 """
 
 import hashlib
@@ -30,6 +31,7 @@ class Checkpoint:
 
     def __init__(self, *identity: object) -> None:
         self.directory = SCRATCH / _digest(identity)
+        self.made = self.directory.with_suffix(".made")
         self._file = self.directory / "state.pt"
         self._saved, self._cost = time.monotonic(), 0.0
 

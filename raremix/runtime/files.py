@@ -45,11 +45,26 @@ def copy(file: Path, target: Path) -> None:
         temporary.write_bytes(file.read_bytes())  # shutil would name the one that is there when the disk is full
 
 
-def move(folder: Path, target: Path) -> None:
-    """Move ``folder`` to ``target``, in place of what is there."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(folder, target)
+def give(folder: Path, target: Path) -> None:
+    """Have at ``target``, in place of what is there, what is in ``folder``, which stays; on one disk as hard links."""
+    if target.exists():
+        shutil.rmtree(target)
+    shutil.copytree(folder, target, copy_function=_link)
+
+
+def discard(folder: Path) -> None:
+    """Remove ``folder``; what a kill leaves of it has another name."""
+    part = folder.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    folder.rename(part)
+    shutil.rmtree(part)
+
+
+def _link(file: str, target: str) -> None:
+    try:
+        os.link(file, target)
+    except OSError:  # another disk, or a file system without links
+        copy(Path(file), Path(target))
 
 
 def write_json(path: Path, value: object) -> None:
