@@ -38,7 +38,9 @@ def test_a_ratio_limits_the_synthetic_images_of_each_finding(ratio):
 
 @pytest.mark.parametrize("arm", ["dreambooth_mix", "dreambooth_balanced", "prior_only"])
 def test_a_finding_without_an_image_left_is_named(arm):
-    with pytest.raises(UserError, match=r"-5-0: no image of '\w+' is left, all are copies; .*memorisation\.csv"):
+    with pytest.raises(
+        UserError, match=r"synthetic/5-0/\w+: no image of '\w+' is left, all are copies; .*memorisation\.csv"
+    ):
         build(arm, draw(pairs=0))
 
 
