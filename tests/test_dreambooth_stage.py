@@ -1,6 +1,8 @@
 """A trial's models in one process: each as if alone, the base model loaded once, none taught twice after a kill."""
 
+import errno
 import gc
+import os
 import shutil
 import weakref
 from dataclasses import replace
@@ -147,6 +149,18 @@ def test_a_kill_while_outputs_are_placed_costs_no_model_that_is_not_out(profile,
     assert not any(Path("scratch").iterdir())
     again = [f"{FIRST}-3-0"] if name == "discard" else []
     assert taught == [f"{FIRST}-3-0", f"{SECOND}-3-0", *again]
+
+
+def test_where_files_can_t_be_linked_they_are_copied(profile, monkeypatch):
+    teach([FIRST], "linked")
+
+    def refused(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refused)
+    teach([FIRST], "copied")
+    assert contents(profile / "copied/models") == contents(profile / "linked/models")
+    assert not any(Path("scratch").iterdir())
 
 
 def test_what_was_there_is_replaced(profile):
