@@ -3,7 +3,7 @@
 Run in the repository's root, in any clone: neither cache nor remote is needed. ``dvc repro --dry --allow-missing``
 alone does not tell: it exits with 0 when a stale stage's inputs are all in git, and when a metrics file was deleted.
 A tracked metrics/STALE.md, which says why and names the commit since which the lock is stale, lets stale code pass
-with a loud warning. Metrics that differ from what dvc.lock records never pass.
+with a loud warning. Metrics that differ from what dvc.lock records never pass, nor do entries of stages that are gone.
 """
 
 import re
@@ -14,6 +14,8 @@ from pathlib import Path
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
+from stages.forget import LOCK, dead
+
 FRESH = "Data and pipelines are up to date."
 STALE = Path("metrics/STALE.md")
 
@@ -21,9 +23,9 @@ STALE = Path("metrics/STALE.md")
 def main() -> int:
     """Print one line a fault; 1 if there is any, else 0."""
     try:
-        faults = edited_metrics()
+        faults = edited_metrics() + dead_entries()
     except DvcException as error:
-        faults = [f"dvc.yaml cannot be read: {error}"]
+        faults = [f"dvc.yaml or {LOCK} cannot be read: {error}"]
     stale = [] if faults else stale_stages()
     if STALE.exists():
         faults += excuse_faults()
@@ -50,6 +52,14 @@ def edited_metrics() -> list[str]:
                 faults.append(f"{out}: is edited, its md5 is not that of dvc.lock; restore it or run: dvc repro")
         homes = [Path(out.fs_path).resolve() for out in outputs]
     return faults + [f"{file}: belongs to no stage's output; remove it" for file in strangers(homes)]
+
+
+def dead_entries() -> list[str]:
+    """What dvc.lock says of stages that there are no more, which DVC itself never takes out."""
+    with Repo() as repo:
+        gone = dead(repo)
+    told = f"{LOCK}: of {len(gone)} entries dvc.yaml has no stage, as of {', '.join(gone[:1])}"
+    return [f"{told}; run: python -m stages.forget"] if gone else []
 
 
 def strangers(homes: list[Path]) -> list[str]:

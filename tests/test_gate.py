@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,11 @@ def excuse(clone, environment, text=None):
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, capture_output=True, text=True).stdout.strip()
     (clone / "metrics" / "STALE.md").write_text(text or f"The measure is being rewritten, since {head[:10]}.\n")
     subprocess.run(["git", "add", "-A"], cwd=clone, env=environment, check=True)
+
+
+def forget(clone, environment):
+    command = [sys.executable, "-m", "stages.forget"]
+    return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
 
 
 def test_a_fresh_clone_of_a_finished_study_passes_silently(gate):
@@ -209,6 +215,38 @@ def test_an_excuse_must_be_tracked_and_name_a_commit(clone, gate, environment, t
     passed, said = gate()
     assert not passed
     assert message in said
+
+
+@pytest.mark.parametrize("excused", [False, True])
+def test_an_entry_of_a_stage_that_is_gone_is_caught_and_forgotten(clone, gate, environment, excused):
+    if excused:
+        excuse(clone, environment)
+    pipeline, note = (clone / "dvc.yaml").read_text(), PIPELINE[PIPELINE.index("  note:") :]
+    (clone / "dvc.yaml").write_text(pipeline.replace(note.format(python=sys.executable), ""))
+    subprocess.run(["git", "rm", "-q", "metrics/note.json"], cwd=clone, env=environment, check=True)
+    commit(clone, environment)
+    passes, told = gate()
+    assert not passes
+    assert "gate: dvc.lock: of 1 entries dvc.yaml has no stage, as of note; run: python -m stages.forget" in told
+    before = (clone / "dvc.lock").read_text()
+    forgotten = forget(clone, environment)
+    assert (forgotten.returncode, forgotten.stdout) == (0, "1 entries taken out of dvc.lock\n")
+    left = (clone / "dvc.lock").read_text()
+    entry = before[before.index("  note:") :]
+    entry = entry[: re.search(r"\n  \w|\Z", entry).start() + 1]
+    assert left == before.replace(entry, "")  # what is alive is as it was, to the byte
+    assert gate()[0]
+    assert forget(clone, environment).stdout == "dvc.lock has no entry of a stage that there is not\n"
+
+
+def test_a_lock_that_is_not_whole_is_left_as_it_is(clone, environment):
+    (clone / "dvc.lock").write_text("stages: [\n")
+    told = forget(clone, environment)
+    assert told.returncode == 2
+    assert re.fullmatch(
+        r"stages.forget: unable to read: '.*dvc.lock', YAML file structure is corrupted.*\n", told.stderr
+    )
+    assert (clone / "dvc.lock").read_text() == "stages: [\n"
 
 
 def test_a_broken_pipeline_is_no_stale_one(clone, gate, environment):
