@@ -39,11 +39,18 @@ readme: .venv/ready ## write the committed figures into README and docs
 clean: ## remove the environment and the states of interrupted runs; DVC's cache and outputs stay
 	rm -rf .venv scratch profiles/*/scratch
 
-# Python compiles what it imports when it first does; pip would compile all of torch, for a minute.
+# Python compiles what it imports when it first does; pip would compile all of torch, for a minute. The lock names all
+# there is to install, so that two processes can share it.
+INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps
+CUDA := ^(nvidia|cuda|triton)
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	grep -E '$(CUDA)' requirements.lock >.venv/cuda.lock
+	grep -vE '$(CUDA)' requirements.lock >.venv/rest.lock
+	$(INSTALL) --requirement .venv/cuda.lock & cuda=$$!; \
+	$(INSTALL) --requirement .venv/rest.lock; rest=$$?; wait $$cuda && exit $$rest
+	$(INSTALL) --no-build-isolation --editable .
+	.venv/bin/python -m pip check
 	touch $@
 
 # Held against every stage once, then again when it changed.

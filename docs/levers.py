@@ -1,4 +1,4 @@
-"""Measure docs/levers.csv where profiles/phantom-arms is finished, in its folder: python ../../docs/levers.py
+"""Measure docs/levers.csv in a finished root run: python docs/levers.py
 
 What each lever of the classifiers does, and what each lever of the drawing does to the classifiers, on patients that
 no stage has rendered, as validation has a dozen pneumothoraces, and test has no say; docs/study.md tells what was
@@ -38,7 +38,7 @@ from stages.classify import Classify
 from stages.cli import read_section
 from stages.mix import UNSEEN, Mix, Sift
 from stages.sections import Study
-from stages.sift import gains
+from stages.sift import gains, taught
 from stages.synthesize import Synthesize, synthesize
 
 SEED, PATIENTS, POSITIVES = 777, 2400, 350  # beyond the study's seed
@@ -86,9 +86,7 @@ def main(out: Path) -> None:
     levers = [
         (trial, lever)
         for trial in study.trials[:TRIALS]
-        for lever in _levers(
-            _draw(study, mixing, rows, trial), study, sifting.kept, classify, drawing, findings_of(rows)
-        )
+        for lever in _levers(_draw(study, mixing, rows, trial), study, sifting, classify, drawing, findings_of(rows))
     ]
     work = Parallel(n_jobs=cores(), return_as="generator")
     table = pd.DataFrame(columns=COLUMNS)
@@ -135,25 +133,21 @@ def _draw(study: Study, mixing: Mix, rows: pd.DataFrame, trial: int) -> mix.Draw
 
 
 def _levers(
-    everything: mix.Draw, study: Study, share: float, classify: Classify, drawing: Synthesize, findings: list[str]
+    everything: mix.Draw, study: Study, sifting: Sift, classify: Classify, drawing: Synthesize, findings: list[str]
 ) -> Iterator[Lever]:
-    usual = classify.training
-    draw = _sifted(everything, share)
-    arms = ("oversample", "dreambooth_mix", "dreambooth_balanced", "real_ceiling")
+    usual, mixed = classify.training, "dreambooth_mix"
+    draw = _sifted(everything, sifting.kept)
+    arms = ("oversample", mixed, "real_ceiling")
     yield from (Lever(arm, "", lambda: draw, usual) for arm in arms)
+    yield from (Lever(arm, "400 steps", lambda: draw, replace(usual, steps=400)) for arm in arms)
     for kept in (0.25, 0.75, 1.0):
-        yield Lever("dreambooth_mix", f"kept {kept:g}", partial(_sifted, everything, kept), usual)
-    for name, changed in _drawings(drawing):
-        again = partial(_redrawn, everything, study, changed, name, findings, classify, share)
-        yield Lever("dreambooth_mix", name, again, usual)
-    yield from (Lever(arm, "half the steps", lambda: draw, replace(usual, steps=usual.steps // 2)) for arm in arms)
-    every = partial(replace, draw, denied=draw.findings)
-    yield Lever("dreambooth_mix", "no finding's label left out", every, usual)
+        yield Lever(mixed, f"kept {kept:g}", partial(_sifted, everything, kept), usual)
     for held in (0.0, 0.5):
-        yield Lever("dreambooth_mix", f"real share {held:g}", partial(replace, draw, real_share=held), usual)
-    for synthetic in (0.25, 0.75):
-        shared = partial(replace, draw, synthetic_share=synthetic)
-        yield Lever("dreambooth_balanced", f"synthetic share {synthetic:g}", shared, usual)
+        yield Lever(mixed, f"real share {held:g}", partial(replace, draw, real_share=held), usual)
+    yield Lever(mixed, "no finding's label left out", partial(replace, draw, denied=draw.findings), usual)
+    for name, changed in _drawings(drawing):
+        again = partial(_redrawn, everything, study, changed, name, findings, taught(classify, sifting), sifting.kept)
+        yield Lever(mixed, name, again, usual)
 
 
 def _sifted(everything: mix.Draw, share: float) -> mix.Draw:
@@ -162,13 +156,9 @@ def _sifted(everything: mix.Draw, share: float) -> mix.Draw:
 
 
 def _drawings(usual: Synthesize) -> Iterator[tuple[str, Synthesize]]:
-    everywhere = replace(usual, guidance_limit=0.45, place=None)
-    yield "everywhere, limit 0.45", everywhere
-    before = replace(everywhere, sampling=replace(usual.sampling, guidance=18.0))
-    yield "as before: everywhere, guidance 18, limit 0.45", before
-    yield "limit 0.22", replace(usual, guidance_limit=0.22)
-    yield "limit 0.45", replace(usual, guidance_limit=0.45)
-    yield "strength 0.5", replace(usual, strength=0.5)
+    yield "guidance 30", replace(usual, sampling=replace(usual.sampling, guidance=30.0))
+    for limit in (0.22, 0.45):
+        yield f"limit {limit:g}", replace(usual, guidance_limit=limit)
     yield "onto drawn", replace(usual, onto="drawn")
 
 
@@ -178,7 +168,7 @@ def _redrawn(
     drawing: Synthesize,
     name: str,
     findings: list[str],
-    classify: Classify,
+    judge: Classify,
     share: float,
 ) -> mix.Draw:
     """``draw`` with images of the same models, drawn in another way, and sifted."""
@@ -192,7 +182,7 @@ def _redrawn(
     pool = dict(draw.pool) | again
     drawn = replace(draw, pool=pool)
     with one_core():
-        found = gains(drawn, classify, read_checksums(Path("data/images.sha256")), BACKBONE)
+        found = gains(drawn, judge, read_checksums(Path("data/images.sha256")), BACKBONE)
     return replace(drawn, pool=clearest(pool, found.set_index("image_id")["gain"], share))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval
+from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval, PositiveInt
 
 from raremix.data import mix as room
 from raremix.data.checksums import read_checksums, write_checksums
@@ -43,6 +43,7 @@ class Mix:
 class Sift:
     """Which synthetic images train classifiers."""
 
+    steps: PositiveInt  # of the classifier that sifts
     kept: ClosedUnitInterval  # share of each finding's pairs, those that gain most by it
 
     def __post_init__(self) -> None:

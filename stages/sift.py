@@ -2,13 +2,14 @@
 
 Some of what a token draws is no finding. A classifier learns first what most images of a label share, and only later
 what is wrong with the rest (Arpit et al. 2017), so that its own verdict tells them apart (Northcutt et al. 2021,
-confident learning). This one is trained as dreambooth_mix's, on a trial's real images and all that was drawn for it;
-no other real image has a say.
+confident learning). This one is trained as dreambooth_mix's, but in steps of its own number, on a trial's real images
+and all that was drawn for it; no other real image has a say.
 
 In: the trials' splits, the synthetic images but for copies, the backbone. Out: data/sifted/<shots>-<trial>.csv, a row
 a pair: ``image_id`` of the image with the finding, and ``gain``, the logit of its finding less that of its pair.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import Precision, one_core
 from stages.classify import Classify
 from stages.cli import run
-from stages.mix import Mix
+from stages.mix import Mix, Sift
 from stages.sections import Study
 
 ARM = "dreambooth_mix"
@@ -42,6 +43,7 @@ SURE = 1e-6  # a probability nearer to 0 or 1 is taken for this near
 def sift(
     study: Study,
     mix: Mix,
+    sift: Sift,
     classify: Classify,
     manifest: Path,
     splits: Path,
@@ -52,7 +54,7 @@ def sift(
     out: Path,
 ) -> None:
     """Train on all synthetic images of each trial, and tell how much each of them gains by its finding."""
-    rows, listed = read_manifest(manifest), read_checksums(checksums)
+    rows, listed, judge = read_manifest(manifest), read_checksums(checksums), taught(classify, sift)
     task = known(study.findings, findings(rows), "study.findings")
     for trial in study.trials:
         divided = read_trial(splits / f"trial{trial}.csv")
@@ -62,23 +64,28 @@ def sift(
             pool = without_copies(pool, screened / f"copies-{shots}-{trial}.csv")
             shares = mix.synthetic_share, mix.real_share
             draw = room.Draw(real, task, pool, real[:0], real[:0], *shares, mix.without(study), shots, trial)
-            write_csv(gains(draw, classify, listed, weights), out / f"{shots}-{trial}.csv", "%.4f")
+            write_csv(gains(draw, judge, listed, weights), out / f"{shots}-{trial}.csv", "%.4f")
 
 
-def gains(draw: room.Draw, classify: Classify, checksums: Checksums, weights: Path) -> pd.DataFrame:
+def taught(classify: Classify, sift: Sift) -> Classify:
+    """What sifts: a classifier of the study's, in steps of its own number."""
+    return replace(classify, training=replace(classify.training, steps=sift.steps))
+
+
+def gains(draw: room.Draw, judge: Classify, checksums: Checksums, weights: Path) -> pd.DataFrame:
     """``image_id, gain`` of each positive in the pool of ``draw``, whose real images are in ``checksums``.
 
-    What judges them is what classify would make of the whole pool: it starts alike and draws alike.
+    The ``judge`` learns from the whole pool, and starts and draws as the study's classifiers do.
     """
     rows, name = room.build(ARM, draw), f"{draw.shots}-{draw.trial}"
     listed = {**checksums, **digests(draw.pool.values())}
-    checkpoint = Checkpoint("sift", name, classify, rows.to_csv(), listed, weights)
+    checkpoint = Checkpoint("sift", name, judge, rows.to_csv(), listed, weights)
     pixels, marks = images.load(list(rows["file"]), listed), rows[draw.findings].to_numpy(np.float32)
-    start = from_backbone(classify.model, len(draw.findings), weights, draw.trial)
+    start = from_backbone(judge.model, len(draw.findings), weights, draw.trial)
     examples = Examples(pixels, marks, rows["weight"].to_numpy(np.float64))
-    model, _ = train(start, examples, classify.training, name, checkpoint, recipe(ARM))
+    model, _ = train(start, examples, judge.training, name, checkpoint, recipe(ARM))
     found = [
-        _gains(model, draw.findings.index(finding), drawn, classify.training.precision, listed)
+        _gains(model, draw.findings.index(finding), drawn, judge.training.precision, listed)
         for finding, drawn in draw.pool.items()
     ]
     checkpoint.clear()

@@ -47,7 +47,7 @@ def stage(tmp_path):
     def _stage(arms=tuple(ARMS), share=0.5, shots=(5,), denied="minority", kept=1.0, synthesized=TASK):
         study = Study(TASK, ["nodule", "air"], list(synthesized), list(arms), list(shots), [0])
         names = ["manifest.csv", "splits", "images.sha256", "synthetic", "screened", "sifted", "roundtrip", "mix"]
-        mix(study, Mix(share, 0.25, denied), Sift(kept), *(tmp_path / name for name in (*names, "metrics")))
+        mix(study, Mix(share, 0.25, denied), Sift(1, kept), *(tmp_path / name for name in (*names, "metrics")))
         return tmp_path
 
     _stage.root, _stage.trial = tmp_path, trial

@@ -19,14 +19,15 @@ from raremix.data.synthetic import clearest, read_gains
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import sha256
 from stages.classify import Classify
-from stages.mix import Mix
+from stages.mix import Mix, Sift
 from stages.sections import Study
-from stages.sift import sift
+from stages.sift import sift, taught
 
 NET, SIDE = "resnet18", 32
 TASK = ["nodule", "air"]
 STUDY = Study(TASK, ["air"], TASK, ["vanilla", "dreambooth_mix"], [4], [0])
-CLASSIFY = Classify(NET, replace(tiny.CLASSIFIER, steps=60, batch=16, lr=3e-3, ema_decay=0.8))
+CLASSIFY = Classify(NET, replace(tiny.CLASSIFIER, steps=9, batch=16, lr=3e-3, ema_decay=0.8))
+STEPS = 60  # of the one that sifts
 REAL = [(0, 0)] * 40 + [(1, 0)] * 30 + [(0, 1)] * 4  # normal, nodule, air
 PAIRS, BLANK = 24, 3  # pairs of either finding; each third one does not show it
 
@@ -85,9 +86,9 @@ def profile(tmp_path_factory):
     return root
 
 
-def sifted(root, out, classify=CLASSIFY, study=STUDY):
+def sifted(root, out, steps=STEPS, study=STUDY, classify=CLASSIFY):
     names = ("manifest.csv", "splits", "images.sha256", "synthetic", "screened", "backbone.safetensors")
-    sift(study, Mix(0.5, 0.25, "minority"), classify, *(root / name for name in names), out)
+    sift(study, Mix(0.5, 0.25, "minority"), Sift(steps, 0.5), classify, *(root / name for name in names), out)
     return pd.read_csv(out / "4-0.csv")
 
 
@@ -109,12 +110,17 @@ def test_a_finding_without_a_model_is_left_out(profile, tmp_path):
 
 
 def test_the_same_gains_come_out_twice_and_after_a_kill(profile, tmp_path, killed_after):
-    short = Classify(NET, replace(tiny.CLASSIFIER, steps=6))
-    whole = sifted(profile, tmp_path / "whole", short)
+    whole = sifted(profile, tmp_path / "whole", steps=6)
     with killed_after(3), pytest.raises(KeyboardInterrupt):
-        sifted(profile, tmp_path / "killed", short)
+        sifted(profile, tmp_path / "killed", steps=6)
     assert not (tmp_path / "killed").exists()
-    pd.testing.assert_frame_equal(sifted(profile, tmp_path / "resumed", short), whole)
+    pd.testing.assert_frame_equal(sifted(profile, tmp_path / "resumed", steps=6), whole)
+
+
+def test_what_sifts_is_the_study_s_classifier_but_for_its_steps():
+    judge = taught(CLASSIFY, Sift(STEPS, 0.5))
+    assert judge.training.steps == STEPS
+    assert replace(judge, training=replace(judge.training, steps=9)) == CLASSIFY
 
 
 def pool(gains):
