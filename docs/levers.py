@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from jsonargparse import get_loader
-from numpy.typing import NDArray
 
 from raremix.classifier.model import from_backbone
 from raremix.classifier.predict import probability
@@ -61,19 +60,22 @@ class Lever:
 class Cohort:
     """Patients who look and carry findings as the test part's do, and are weighted as nature has them."""
 
-    def __init__(self, params: dict, study: Study, natural: NDArray[np.int64]) -> None:
+    def __init__(self, params: dict, study: Study, rows: pd.DataFrame) -> None:
         phantom, ingest = params["phantom"], params["ingest"]
         scale = Scale(phantom["seed"] + SEED, phantom["height"], ingest["size"], ingest["window"])
         table = cohort.tables(Path(params["data"]["root"]))
         people = cohort.test_part(table, scale.seed, PATIENTS, study.findings, POSITIVES, 0)
         self.pixels = pictures(people, [{}], scale)[0]
         self.labels = np.array([[int(finding in one.severities) for finding in study.findings] for one in people])
+        natural = rows.loc[rows["official_part"] == "train", study.findings].to_numpy(np.int64)
         self.weights = natural_weights(self.labels, natural)
         self.groups = families(study.findings, study.minority)
 
-    def scores(self, model, precision: str) -> pd.DataFrame:
+    def scores(self, model, precision: str) -> list[float]:
+        """What ``COLUMNS`` end with."""
         found = probability(model, self.pixels, precision)
-        return score_table(self.labels, found, self.groups, self.weights).set_index("finding")
+        table = score_table(self.labels, found, self.groups, self.weights).set_index("finding")
+        return [table["ap"]["minority"], table["auroc"]["minority"], table["auroc"]["majority"]]
 
 
 def main(out: Path) -> None:
@@ -82,7 +84,7 @@ def main(out: Path) -> None:
     kinds = {"study": Study, "classify": Classify, "synthesize": Synthesize, "mix": Mix, "sift": Sift}
     study, classify, drawing, mixing, sifting = (read_section(params, *kind, PARAMS) for kind in kinds.items())
     rows = read_manifest(Path("data/manifest.csv"))
-    people = Cohort(params, study, rows.loc[rows["official_part"] == "train", study.findings].to_numpy(np.int64))
+    people = Cohort(params, study, rows)
     levers = [
         (trial, lever)
         for trial in study.trials[:TRIALS]
@@ -99,15 +101,7 @@ def main(out: Path) -> None:
 def _row(people: Cohort, trial: int, lever: Lever, classify: Classify) -> list[str | float]:
     model = _fit(lever, lever.draw(), classify.model)
     with one_core():
-        found = people.scores(model, lever.training.precision)
-    return [
-        lever.arm,
-        lever.name,
-        trial,
-        found["ap"]["minority"],
-        found["auroc"]["minority"],
-        found["auroc"]["majority"],
-    ]
+        return [lever.arm, lever.name, trial, *people.scores(model, lever.training.precision)]
 
 
 def _draw(study: Study, mixing: Mix, rows: pd.DataFrame, trial: int) -> mix.Draw:
@@ -139,7 +133,6 @@ def _levers(
     draw = _sifted(everything, sifting.kept)
     arms = ("oversample", mixed, "real_ceiling")
     yield from (Lever(arm, "", lambda: draw, usual) for arm in arms)
-    yield from (Lever(arm, "400 steps", lambda: draw, replace(usual, steps=400)) for arm in arms)
     for kept in (0.25, 0.75, 1.0):
         yield Lever(mixed, f"kept {kept:g}", partial(_sifted, everything, kept), usual)
     for held in (0.0, 0.5):

@@ -156,3 +156,18 @@ def test_make_checks_params_before_it_runs_and_again_when_they_change(target, ch
     assert f"\n{target}: {checked} ##" in makefile
     (rule,) = re.findall(rf"^{re.escape(checked)}: (.*)\n(.*stages\.check)$", makefile, re.MULTILINE)
     assert "params.yaml dvc.yaml $(wildcard stages/*.py)" in rule[0]
+
+
+@pytest.mark.parametrize("fails", ["cuda.lock", "rest.lock", "editable", "nothing"])
+def test_an_environment_is_ready_only_where_all_is_installed(tmp_path, fails):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(shutil.which("true"))
+    (tmp_path / "pip").write_text(f'case "$*" in *{fails}*) exit 3; esac\n')
+    command = ["make", ".venv/ready", "PYTHON=true", "INSTALL=sh pip"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode == 0) == (tmp_path / ".venv" / "ready").exists() == (fails == "nothing")
+    cuda, rest = ((tmp_path / ".venv" / name).read_text().splitlines() for name in ("cuda.lock", "rest.lock"))
+    assert cuda
+    assert sorted(cuda + rest) == sorted((ROOT / "requirements.lock").read_text().splitlines())

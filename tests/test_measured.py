@@ -48,10 +48,11 @@ def test_the_coverage_block_has_percents_for_one_finding_and_two(measured):
     assert "| 3 | 0.5 | AP | 2000 | 95.1, 94.8 | 4.8, 5.0 | 4.0, 3.0 |" in lines[4]
 
 
-def test_the_levers_block_has_a_row_an_arm_and_lever(measured):
+@pytest.mark.parametrize("block", ["levers", "budget"])
+def test_the_levers_block_has_a_row_an_arm_and_lever(measured, block):
     header = "arm,lever,trial,minority_ap,minority_auroc,majority_auroc\n"
     rows = "oversample,,0,0.1,0.8,0.9\noversample,half the rate,0,0.2,0.7,0.9\noversample,,1,0.3,0.8,0.9\n"
-    lines = measured("levers", header + rows)
+    lines = measured(block, header + rows)
     assert lines[3] == "| oversample | as in the study | 0.200 ± 0.141 | 0.800 ± 0.000 | 0.900 ± 0.000 |"
     assert lines[4] == "| oversample | half the rate | 0.200 | 0.700 | 0.900 |"
 

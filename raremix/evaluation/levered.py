@@ -17,7 +17,7 @@ METRICS = {"minority_ap": "AP, minority", "minority_auroc": "AUROC, minority", "
 
 
 def lever_table(file: Path) -> list[str]:
-    """Markdown lines from docs/levers.csv: a row an arm and lever, mean and SD over trials."""
+    """Markdown lines from docs/levers.csv or docs/budget.csv: a row an arm and lever, mean and SD over trials."""
     lines = [f"| arm | lever | {' | '.join(METRICS.values())} |", f"|---|---|{'---:|' * len(METRICS)}"]
     table = read_table(file, keep_default_na=False)
     for (arm, lever), rows in table.groupby(["arm", "lever"], sort=False):

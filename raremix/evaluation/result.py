@@ -181,6 +181,7 @@ BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     "roofline": partial(_measured, "benchmarks/results", roofline_table),
     "memory": partial(_measured, "benchmarks/results", memory_table),
     "quality": partial(_measured, "benchmarks/results", quality_table),
+    "budget": partial(_measured, "docs/budget.csv", lever_table),
     "levers": partial(_measured, "docs/levers.csv", lever_table),
     "generator-levers": partial(_measured, "docs/generator_levers.csv", generator_table),
 }
