@@ -1,9 +1,9 @@
 """Measure docs/levers.csv in a finished root run: python docs/levers.py
 
-What each lever of the classifiers does, and what each lever of the drawing does to the classifiers, on patients that
-no stage has rendered, as validation has a dozen pneumothoraces, and test has no say; docs/study.md tells what was
-chosen by which figures. Images that a lever draws anew are sifted, but not screened for copies. As many classifiers are
-at work as there are cores.
+What each lever of dreambooth_mix, and then of the drawing, does to its classifiers, on patients that no stage has
+rendered, as validation has a dozen pneumothoraces, and test has no say; docs/study.md tells what was chosen by which
+figures. Images that a lever draws anew are sifted, but not screened for copies. As many classifiers are at work as
+there are cores.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,9 +17,9 @@ from joblib import Parallel, delayed
 from jsonargparse import get_loader
 
 from raremix.classifier.model import from_backbone
-from raremix.classifier.predict import probability
+from raremix.classifier.predict import load_network, probability
 from raremix.classifier.recipe import recipe
-from raremix.classifier.train import ClassifierTraining, Examples, train
+from raremix.classifier.train import Examples, train
 from raremix.data import images, mix
 from raremix.data.balance import needed
 from raremix.data.checksums import read_checksums
@@ -37,7 +37,7 @@ from stages.classify import Classify
 from stages.cli import read_section
 from stages.mix import UNSEEN, Mix, Sift
 from stages.sections import Study
-from stages.sift import gains, taught
+from stages.sift import ARM, gains, taught
 from stages.synthesize import Synthesize, synthesize
 
 SEED, PATIENTS, POSITIVES = 777, 2400, 350  # beyond the study's seed
@@ -49,12 +49,10 @@ COLUMNS = ["arm", "lever", "trial", "minority_ap", "minority_auroc", "majority_a
 
 @dataclass(frozen=True)
 class Lever:
-    """A classifier that differs from the study's in one respect; without a ``name``, in none."""
+    """A dreambooth_mix that differs from the study's in one respect."""
 
-    arm: str
     name: str
     draw: Callable[[], mix.Draw]  # called when its turn comes, as some draw images
-    training: ClassifierTraining
 
 
 class Cohort:
@@ -85,23 +83,34 @@ def main(out: Path) -> None:
     study, classify, drawing, mixing, sifting = (read_section(params, *kind, PARAMS) for kind in kinds.items())
     rows = read_manifest(Path("data/manifest.csv"))
     people = Cohort(params, study, rows)
-    levers = [
-        (trial, lever)
-        for trial in study.trials[:TRIALS]
-        for lever in _levers(_draw(study, mixing, rows, trial), study, sifting, classify, drawing, findings_of(rows))
+    trials = study.trials[:TRIALS]
+    table = pd.DataFrame(_as_in_the_study(people, study, trials), columns=COLUMNS)
+    draws = [_draw(study, mixing, rows, trial) for trial in trials]
+    levers = [(draw, lever) for draw in draws for lever in _mixes(draw, sifting.kept)]
+    judge = taught(classify, sifting)
+    levers += [
+        (draw, Lever(name, partial(_redrawn, draw, study, changed, name, findings_of(rows), judge, sifting.kept)))
+        for draw in draws
+        for name, changed in _drawings(drawing)
     ]
     work = Parallel(n_jobs=cores(), return_as="generator")
-    table = pd.DataFrame(columns=COLUMNS)
-    for row in work(delayed(_row)(people, trial, lever, classify) for trial, lever in levers):
+    for row in work(delayed(_row)(people, draw.trial, lever, classify) for draw, lever in levers):
         table.loc[len(table)] = row
         print(*row, flush=True)
         table.to_csv(out, index=False, float_format="%.4f")  # row by row
 
 
+def _as_in_the_study(people: Cohort, study: Study, trials: list[int]) -> Iterator[list[str | float]]:
+    for arm in ("oversample", ARM, "real_ceiling"):
+        for trial in trials:
+            network, config = load_network(Path(f"results/classify/{arm}-{study.shots[0]}-{trial}"))
+            yield [arm, "", trial, *people.scores(network, config["precision"])]
+
+
 def _row(people: Cohort, trial: int, lever: Lever, classify: Classify) -> list[str | float]:
-    model = _fit(lever, lever.draw(), classify.model)
+    model = _fit(lever.draw(), classify)
     with one_core():
-        return [lever.arm, lever.name, trial, *people.scores(model, lever.training.precision)]
+        return [ARM, lever.name, trial, *people.scores(model, classify.training.precision)]
 
 
 def _draw(study: Study, mixing: Mix, rows: pd.DataFrame, trial: int) -> mix.Draw:
@@ -126,21 +135,14 @@ def _draw(study: Study, mixing: Mix, rows: pd.DataFrame, trial: int) -> mix.Draw
     return mix.Draw(real, study.findings, pool, extra, again, *shares, mixing.without(study), shots, trial)
 
 
-def _levers(
-    everything: mix.Draw, study: Study, sifting: Sift, classify: Classify, drawing: Synthesize, findings: list[str]
-) -> Iterator[Lever]:
-    usual, mixed = classify.training, "dreambooth_mix"
-    draw = _sifted(everything, sifting.kept)
-    arms = ("oversample", mixed, "real_ceiling")
-    yield from (Lever(arm, "", lambda: draw, usual) for arm in arms)
-    for kept in (0.25, 0.75, 1.0):
-        yield Lever(mixed, f"kept {kept:g}", partial(_sifted, everything, kept), usual)
+def _mixes(everything: mix.Draw, kept: float) -> Iterator[Lever]:
+    """Of the images as they are drawn."""
+    for share in (0.25, 0.75, 1.0):
+        yield Lever(f"kept {share:g}", partial(_sifted, everything, share))
+    draw = _sifted(everything, kept)
     for held in (0.0, 0.5):
-        yield Lever(mixed, f"real share {held:g}", partial(replace, draw, real_share=held), usual)
-    yield Lever(mixed, "no finding's label left out", partial(replace, draw, denied=draw.findings), usual)
-    for name, changed in _drawings(drawing):
-        again = partial(_redrawn, everything, study, changed, name, findings, taught(classify, sifting), sifting.kept)
-        yield Lever(mixed, name, again, usual)
+        yield Lever(f"real share {held:g}", partial(replace, draw, real_share=held))
+    yield Lever("no finding's label left out", partial(replace, draw, denied=draw.findings))
 
 
 def _sifted(everything: mix.Draw, share: float) -> mix.Draw:
@@ -167,7 +169,7 @@ def _redrawn(
     """``draw`` with images of the same models, drawn in another way, and sifted."""
     trial, tables = f"{draw.shots}-{draw.trial}", [Path("data") / table for table in TABLES]
     lacking = [finding for finding, lacks in needed(draw.real[draw.findings]).items() if lacks]
-    needing = replace(study, arms=["dreambooth_mix"], synthesized=lacking)
+    needing = replace(study, arms=[ARM], synthesized=lacking)
     models = Path("models/base"), Path("models/dreambooth") / trial
     outs = [WORK / name.replace(" ", "_") / out / trial for out in ("images", "tables", "pictures")]
     synthesize(needing, drawing, draw.shots, draw.trial, *tables, *models, *outs)
@@ -179,17 +181,17 @@ def _redrawn(
     return replace(drawn, pool=clearest(pool, found.set_index("image_id")["gain"], share))
 
 
-def _fit(lever: Lever, draw: mix.Draw, network: str):  # type: ignore[no-untyped-def]
-    rows = mix.build(lever.arm, draw)
-    listed = read_checksums(Path("data/images.sha256")) | digests([*draw.pool.values(), draw.rebuilt])
+def _fit(draw: mix.Draw, classify: Classify):  # type: ignore[no-untyped-def]
+    rows = mix.build(ARM, draw)
+    listed = read_checksums(Path("data/images.sha256")) | digests(draw.pool.values())
     labels = rows[draw.findings].to_numpy(np.float32)
     draws = (rows[phase].to_numpy(np.float64) for phase in ("weight", "late"))
     examples = Examples(images.load(list(rows["file"]), listed), labels, *draws)
-    start = from_backbone(network, labels.shape[1], BACKBONE, draw.trial)
+    start = from_backbone(classify.model, labels.shape[1], BACKBONE, draw.trial)
     seed = f"{draw.shots}-{draw.trial}"
-    checkpoint = Checkpoint("lever", lever.arm, lever.training, rows.to_csv(), sorted(listed.items()), BACKBONE)
+    checkpoint = Checkpoint("lever", classify, rows.to_csv(), sorted(listed.items()), BACKBONE)
     with one_core():
-        model, _ = train(start, examples, lever.training, seed, checkpoint, recipe(lever.arm))
+        model, _ = train(start, examples, classify.training, seed, checkpoint, recipe(ARM))
     checkpoint.clear()
     return model
 
