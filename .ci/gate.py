@@ -58,8 +58,9 @@ def dead_entries() -> list[str]:
     """What dvc.lock says of stages that there are no more, which DVC itself never takes out."""
     with Repo() as repo:
         gone = dead(repo)
-    told = f"{LOCK}: of {len(gone)} entries dvc.yaml has no stage, as of {', '.join(gone[:1])}"
-    return [f"{told}; run: python -m stages.forget"] if gone else []
+    if not gone:
+        return []
+    return [f"{LOCK}: of {len(gone)} entries dvc.yaml has no stage, as of {gone[0]}; run: python -m stages.forget"]
 
 
 def strangers(homes: list[Path]) -> list[str]:
