@@ -3,7 +3,7 @@
 What each lever of dreambooth_mix, and then of the drawing, does to its classifiers, on patients that no stage has
 rendered, as validation has a dozen pneumothoraces, and test has no say; docs/study.md tells what was chosen by which
 figures. Images that a lever draws anew are sifted, but not screened for copies. As many classifiers are at work as
-there are cores.
+there are cores. What was stopped goes on; remove the table to measure all of it anew.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,6 +33,7 @@ from raremix.evaluation.metrics import families, natural_weights, score_table
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.cores import cores
 from raremix.runtime.device import one_core
+from raremix.runtime.errors import UserError
 from stages.classify import Classify
 from stages.cli import read_section
 from stages.mix import UNSEEN, Mix, Sift
@@ -44,7 +45,9 @@ SEED, PATIENTS, POSITIVES = 777, 2400, 350  # beyond the study's seed
 TRIALS = 3
 PARAMS, WORK, BACKBONE = Path("params.yaml"), Path("scratch/levers"), Path("models/backbone.safetensors")
 TABLES = ("manifest.csv", "boxes.csv", "metadata.csv", "splits", "images.sha256")
-COLUMNS = ["arm", "lever", "trial", "minority_ap", "minority_auroc", "majority_auroc"]
+WHICH, METRICS = ["arm", "lever", "trial"], ["minority_ap", "minority_auroc", "majority_auroc"]
+COLUMNS = WHICH + METRICS
+ROUNDED = 1e-4  # what figures of the table may differ by from those it was written from
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,18 @@ class Cohort:
 
 
 def main(out: Path) -> None:
-    """Write a row for each lever and trial: ``arm, lever, trial, minority_ap, minority_auroc, majority_auroc``."""
+    """Write a row for each lever and trial: ``arm, lever, trial, minority_ap, minority_auroc, majority_auroc``.
+
+    Rows that ``out`` has are kept. UserError where the study's own are not those of this run.
+    """
     params = get_loader("yaml")(PARAMS.read_text())
     kinds = {"study": Study, "classify": Classify, "synthesize": Synthesize, "mix": Mix, "sift": Sift}
     study, classify, drawing, mixing, sifting = (read_section(params, *kind, PARAMS) for kind in kinds.items())
     rows = read_manifest(Path("data/manifest.csv"))
     people = Cohort(params, study, rows)
     trials = study.trials[:TRIALS]
-    table = pd.DataFrame(_as_in_the_study(people, study, trials), columns=COLUMNS)
+    table = _begun(out, pd.DataFrame(_as_in_the_study(people, study, trials), columns=COLUMNS))
+    measured = set(zip(table["lever"], table["trial"], strict=True))
     draws = [_draw(study, mixing, rows, trial) for trial in trials]
     levers = [(draw, lever) for draw in draws for lever in _mixes(draw, sifting.kept)]
     judge = taught(classify, sifting)
@@ -93,11 +100,23 @@ def main(out: Path) -> None:
         for draw in draws
         for name, changed in _drawings(drawing)
     ]
+    missing = [(draw.trial, lever) for draw, lever in levers if (lever.name, draw.trial) not in measured]
     work = Parallel(n_jobs=cores(), return_as="generator")
-    for row in work(delayed(_row)(people, draw.trial, lever, classify) for draw, lever in levers):
+    for row in work(delayed(_row)(people, trial, lever, classify) for trial, lever in missing):
         table.loc[len(table)] = row
         print(*row, flush=True)
         table.to_csv(out, index=False, float_format="%.4f")  # row by row
+
+
+def _begun(out: Path, study: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``out``, or the ``study``'s own where there is no such file."""
+    if not out.exists():
+        return study
+    table = pd.read_csv(out, keep_default_na=False)
+    own = table[: len(study)]
+    if not own[WHICH].equals(study[WHICH]) or not np.allclose(own[METRICS], study[METRICS], atol=ROUNDED):
+        raise UserError(f"{out}: its first rows are not this run's; remove it to measure all levers anew")
+    return table
 
 
 def _as_in_the_study(people: Cohort, study: Study, trials: list[int]) -> Iterator[list[str | float]]:

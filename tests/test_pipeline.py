@@ -135,13 +135,13 @@ def leaves(params, *above):
 
 def test_no_other_profile_has_seen_the_patients_of_the_phantom_that_is_kept():
     """Each renders those of its seed, for its diagnosis those of the next three, and for docs those of ``BEYOND``."""
-    kept = ROOT / "profiles/phantom-fifth/params.yaml"
+    kept = ROOT / "profiles/phantom-sixth/params.yaml"
     seeds = [
         yaml.safe_load(file.read_text())["phantom"]["seed"]
         for file in (ROOT / "params.yaml", *ROOT.glob("profiles/*/params.yaml"))
         if file != kept
     ]
-    assert len(seeds) == 12
+    assert len(seeds) == 13
     own = yaml.safe_load(kept.read_text())["phantom"]["seed"]
     seen = {seed + after for seed in seeds for after in (*range(4), *BEYOND)}
     assert not set(range(own, own + 4)) & seen
@@ -156,6 +156,7 @@ def test_no_other_profile_has_seen_the_patients_of_the_phantom_that_is_kept():
         ("phantom-third", {"phantom.seed"}),
         ("phantom-fourth", {"phantom.seed"}),
         ("phantom-fifth", {"phantom.seed"}),
+        ("phantom-sixth", {"phantom.seed"}),
         ("phantom-full", {"study.arms", "study.shots", "study.synthesized"}),
         ("phantom-arms", {"study.arms", "study.synthesized"}),
         ("phantom-ratios", {"study.arms", "study.trials"}),

@@ -34,7 +34,7 @@ SHOWN = {
     ("macro", "auroc"): "AUROC, all",
 }
 # Profiles that answer the root's question, too; KEPT for that, each for a version of the study.
-KEPT = ("phantom-second", "phantom-third", "phantom-fourth", "phantom-fifth")
+KEPT = ("phantom-second", "phantom-third", "phantom-fourth", "phantom-fifth", "phantom-sixth")
 OTHERS = ("phantom-full", *KEPT, "phantom-arms")
 
 
