@@ -3,8 +3,9 @@
 In: manifest, images and their checksums, splits, trained classifiers, validation's summary (it chooses the dreambooth
 arm). Out: ``predictions.csv``; metrics weighted to natural prevalence (``runs.csv``, ``summary.json``,
 ``headline.json``) and with intervals (``arms.csv``), the differences between arms (``comparison.csv``), the answer
-(``answer.json``), decisions at validation's thresholds (``decisions.csv``), tests of single trials' classifiers
-(``tests.csv``), and curves (``roc.csv``, ``pr.csv``, ``calibration.csv``).
+(``answer.json``), decisions at validation's thresholds (``decisions.csv``) and the differences between arms in them
+(``decision_differences.csv``), tests of single trials' classifiers (``tests.csv``), and curves (``roc.csv``,
+``pr.csv``, ``calibration.csv``).
 """
 
 import json
@@ -34,7 +35,7 @@ from raremix.evaluation.comparison import (
     score_arms,
 )
 from raremix.evaluation.curves import curve_table, mean_precision_recall, mean_roc
-from raremix.evaluation.decisions import calibration, decided, tested
+from raremix.evaluation.decisions import calibration, decided, resample_decisions, tested
 from raremix.evaluation.metrics import Array, Labels, families, headline, natural_weights, summary
 from raremix.evaluation.population import natural_and_test
 from raremix.evaluation.resampling import resamples
@@ -117,7 +118,8 @@ def compare(
     scores = _predict(found, test, pixels, study.findings, predictions)
     trials = score_arms(scores, study.trials, labels, weights, groups)
     drawn = resamples(labels, test.patient_id.to_numpy(), compare.bootstrap, generator("compare", "bootstrap"))
-    resampled = resample_arms(scores, labels, drawn * weights, groups)
+    drawn = drawn * weights
+    resampled = resample_arms(scores, labels, drawn, groups)
     table = compare_arms(trials, resampled, labels, groups, compare.level, (compare.shots, chosen[0]))
     figures = summary(trials)
 
@@ -129,7 +131,11 @@ def compare(
     told = answer(table, figures, trials, common, compare.shots, chosen, compare.level, compare.margin)
     write_json(out / "answer.json", told)
     write_csv(arm_intervals(trials, resampled, compare.level), out / "arms.csv", "%.6g")
-    write_csv(decided(scores, thresholds, study.trials, labels, weights, groups), out / "decisions.csv", "%.6g")
+    decisions = decided(scores, thresholds, study.trials, labels, weights, groups)
+    write_csv(decisions, out / "decisions.csv", "%.6g")
+    called = resample_decisions(scores, thresholds, labels, weights, drawn, groups)
+    differences = compare_arms(decisions, called, labels, groups, compare.level, (compare.shots, None))
+    write_csv(differences.drop(columns="p_holm"), out / "decision_differences.csv", "%.6g")
     held = pairs(scores)
     write_csv(tested(held, scores, thresholds, study.trials, labels, study.findings), out / "tests.csv", "%.6g")
     primary = {arm: stack for (shots, arm), stack in scores.items() if shots == compare.shots}

@@ -119,6 +119,13 @@ def compare(folder: Path) -> None:
     header = "shots arm trial finding threshold balanced_accuracy f1 calibration_error".split()
     called = [[10, arm, k, name, 0.3, 0.6 + k / 5, 0.4, 0.05] for arm in ARMS for k in (0, 1) for name in families]
     write(folder, "compare/decisions.csv", [header, *called])
+    header = "shots arm against finding metric difference low high p n_pos n_neg trials detectable".split()
+    gains = [
+        [10, "shuffled", "vanilla", family, figure, -0.02, -0.05, 0.01, 0.2, 12, 34, 2, 0.06]
+        for family in families
+        for figure in ("balanced_accuracy", "f1", "calibration_error")
+    ]
+    write(folder, "compare/decision_differences.csv", [header, *gains])
     header = "shots arm against trial finding difference error z p_delong only_arm only_against p_mcnemar".split()
     tests = [
         [10, "shuffled", "vanilla", k, name, -0.1, 0.04, -2.5, 0.012, 3, 9, 0.146] for k in (0, 1) for name in FINDINGS

@@ -20,6 +20,8 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 from raremix.data import images
 from raremix.evaluation.answer import answer
 from raremix.evaluation.comparison import compare_arms, pairs
+from raremix.evaluation.decisions import resample_decisions
+from raremix.evaluation.metrics import calibration_error, equal_mass_bins
 from raremix.evaluation.statistics import holm
 from stages import compare as module
 
@@ -204,6 +206,51 @@ def test_a_family_s_decisions_are_its_findings_means(done):
         for figure in ("balanced_accuracy", "f1", "calibration_error"):
             assert one.loc[family, figure] == pytest.approx(one.loc[members, figure].mean(), abs=1e-5)
     assert np.isnan(one.loc["minority", "threshold"])
+
+
+def test_decisions_differ_by_their_means_inside_intervals_that_count_images_and_trials(done):
+    table = pd.read_csv(done / "out" / "decision_differences.csv")
+    keys, figures = ["shots", "arm", "finding"], ["balanced_accuracy", "f1", "calibration_error"]
+    means = pd.read_csv(done / "out" / "decisions.csv").groupby(keys)[figures].mean()
+    ranked = pd.read_csv(done / "out" / "comparison.csv")
+    assert len(table) == len(ranked) / 2 * 3, "of the same pairs and families, three figures in place of two metrics"
+    assert [*ranked.columns.drop("p_holm")] == [*table.columns], "explored, so no correction"
+    for row in table.itertuples():
+        gained = means.loc[row.shots, row.arm, row.finding] - means.loc[row.shots, row.against, row.finding]
+        assert row.difference == pytest.approx(gained[row.metric], abs=3e-6)
+        assert row.low < row.difference < row.high
+        assert row.detectable > (row.high - row.low) / 2
+        assert row.trials == 3
+
+
+@pytest.mark.parametrize("drawn", [0, 1])
+def test_a_resample_s_decisions_are_those_of_its_weights(drawn):
+    """Against scikit-learn, one draw at a time; calibration's bins stay those of the images as they are."""
+    rng, groups = np.random.default_rng(0), {"a": [0], "b": [1], "macro": [0, 1]}
+    labels, stack = (rng.uniform(size=(80, 2)) < [0.5, 0.2]).astype(np.int64), rng.uniform(size=(2, 80, 2)).round(2)
+    weights, draws = rng.uniform(0.5, 2, size=80), rng.integers(0, 3, size=(2, 80)).astype(np.float64)
+    draws[0] = weights
+    cuts = np.array([0.4, 0.7])
+    key = (10, "vanilla")
+    found = resample_decisions({key: stack}, {key: cuts}, labels, weights, draws, groups)[key]
+    mass = draws[drawn]
+    for trial, k, name in ((0, 0, "a"), (1, 1, "b")):
+        of = labels[:, k], stack[trial, :, k] >= cuts[k]
+        assert found["balanced_accuracy"][name][drawn, trial] == pytest.approx(
+            balanced_accuracy_score(*of, sample_weight=mass)
+        )
+        assert found["f1"][name][drawn, trial] == pytest.approx(f1_score(*of, sample_weight=mass))
+        missed = 0.0
+        place = equal_mass_bins(stack[trial, :, k], weights)
+        for held in (place == one for one in set(place)):
+            gap = stack[trial, held, k] - labels[held, k]
+            missed += abs((mass[held] * gap).sum()) / mass.sum()
+        assert found["calibration_error"][name][drawn, trial] == pytest.approx(missed)
+    if drawn == 0:
+        whole = calibration_error(labels[:, 0], stack[0, :, 0], weights)
+        assert found["calibration_error"]["a"][0, 0] == pytest.approx(whole)
+    halves = (found["f1"]["a"] + found["f1"]["b"]) / 2
+    assert found["f1"]["macro"] == pytest.approx(halves)
 
 
 def test_each_arm_has_an_interval_of_its_own_around_its_mean_over_trials(done):

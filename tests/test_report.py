@@ -1,6 +1,7 @@
 """What the page says of the data, the images and the diagnosis, and that no section needs a whole run."""
 
 import base64
+import importlib.metadata
 import io
 
 import pytest
@@ -187,6 +188,8 @@ def test_provenance_has_params_and_data_but_no_folder(run, tmp_path):
     assert "layout: phantom" in everything
     rows = dict(table(section, "The run")[1:])
     assert rows["images"] == "7,200"
+    assert rows["torch"] == importlib.metadata.version("torch")
+    assert int(rows["cores"]) >= 1
     (tmp_path / "manifest.csv").write_text("image_id\nb\n")
     assert dict(table(provenance(run), "The run")[1:])["SHA-256, manifest"] != rows["SHA-256, manifest"]
 

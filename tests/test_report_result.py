@@ -99,6 +99,14 @@ def test_what_the_arm_costs_on_the_majority_findings_is_a_table(run):
     assert not [one for one in blocks(answer(run), Table) if "majority" in one.caption]
 
 
+def test_a_run_whose_decisions_are_not_compared_lacks_the_table_alone(run):
+    (run.metrics / "compare" / "decision_differences.csv").unlink()
+    titles = [one.caption for one in blocks(decisions(run), Table)]
+    assert "Decisions: mean ± SD over trials" in titles
+    assert "Two classifiers of a trial" in titles
+    assert "Differences in decisions on test" not in titles
+
+
 def test_differences_are_those_at_the_primary_shots_the_answer_s_arm_first(run):
     path = run.metrics / "compare" / "comparison.csv"
     path.write_text(path.read_text() + "5,shuffled,vanilla,minority,ap,0.9,0.8,1,0,,1,1,2,0.2\n")
@@ -134,6 +142,12 @@ def test_decisions_are_means_over_trials_and_each_trial_is_tested(run):
     assert rows[1] == ["minority findings", "vanilla", "0.700 ± 0.141", "0.400 ± 0.000", "0.050 ± 0.000"]
     families = ["minority findings", "all findings", "cardiomegaly", "nodule mass"]
     assert list(dict.fromkeys(row[0] for row in rows[1:])) == families
+    differ = table(section, "Differences in decisions")
+    assert differ[1] == [
+        *("shuffled", "vanilla", "cardiomegaly", "balanced accuracy"),
+        *("-0.020 [-0.050, +0.010]", "0.200", "0.060"),
+    ]
+    assert len(differ) == 1 + 3 * len(families)
     tests = table(section, "Two classifiers of a trial")
     assert tests[1] == ["shuffled", "vanilla", "cardiomegaly", "0", "-0.100", "0.012", "3", "9", "0.146"]
     assert len(tests) == 1 + 2 * len(reported.FINDINGS)

@@ -53,7 +53,7 @@ def compare_arms(
     """The differences of ``pairs``, per family of findings and metric; only the primary ones have a ``p_holm``.
 
     Args:
-        trials: ``shots,arm,trial,finding,auroc,ap``, the metrics on the images as they are.
+        trials: ``shots,arm,trial,finding`` and the metrics on the images as they are.
         resampled: (shots, arm) -> metric -> family -> [draws, trials], all arms in the same resamples.
         labels: [images, findings], to count positives: images with at least one finding of the family.
         groups: see ``raremix.evaluation.metrics.families``.
@@ -68,7 +68,7 @@ def compare_arms(
     point, rows = _points(trials), []
     corrected = 1 - (1 - level) / max(1, sum((primary[0], name) in resampled for name in BASELINES))
     for shots, arm, against in pairs(resampled):
-        for (finding, members), metric in product(groups.items(), METRICS):
+        for (finding, members), metric in product(groups.items(), resampled[shots, arm]):
             mine, theirs = (np.array(point[shots, name, finding][metric]) for name in (arm, against))
             chance = resampled[shots, arm][metric][finding] - resampled[shots, against][metric][finding]
             n_pos = int(labels[:, members].any(axis=1).sum())
@@ -146,4 +146,4 @@ def choose(validation: dict[str, Any], shots: int, arms: Sequence[str]) -> tuple
 
 def _points(trials: pd.DataFrame) -> dict[Any, dict[Any, list[float]]]:
     """By shots, arm and finding: each metric's values, trial by trial."""
-    return {key: rows[list(METRICS)].to_dict("list") for key, rows in trials.groupby(["shots", "arm", "finding"])}
+    return {key: rows.to_dict("list") for key, rows in trials.groupby(["shots", "arm", "finding"])}

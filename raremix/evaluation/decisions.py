@@ -5,8 +5,19 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from raremix.evaluation.metrics import Array, Labels, balanced_accuracy, calibration_error, f1, reliability
+from raremix.evaluation.metrics import (
+    BINS,
+    Array,
+    Labels,
+    balanced_accuracy,
+    calibration_error,
+    equal_mass_bins,
+    f1,
+    reliability,
+)
 from raremix.evaluation.statistics import delong, mcnemar
+
+FIGURES = ("balanced_accuracy", "f1", "calibration_error")
 
 Scores = Mapping[tuple[int, str], Array]  # (shots, arm) -> probabilities [trials, images, findings]
 Thresholds = Mapping[tuple[int, str], Array]  # (shots, arm) -> [findings]
@@ -42,13 +53,54 @@ def decided(
             for name, members in groups.items():
                 cut = float(cuts[members[0]]) if len(members) == 1 else np.nan
                 rows.append((shots, arm, trial, name, cut, *figures[members].mean(axis=0)))
-    columns = "shots,arm,trial,finding,threshold,balanced_accuracy,f1,calibration_error"
-    return pd.DataFrame(rows, columns=columns.split(","))
+    return pd.DataFrame(rows, columns=["shots", "arm", "trial", "finding", "threshold", *FIGURES])
 
 
 def _figures(labels: Labels, probabilities: Array, cut: float, weights: Array) -> tuple[float, float, float]:
     column = labels, probabilities, cut, weights
     return balanced_accuracy(*column), f1(*column), calibration_error(labels, probabilities, weights)
+
+
+def resample_decisions(
+    scores: Scores, thresholds: Thresholds, labels: Labels, weights: Array, drawn: Array, groups: dict[str, list[int]]
+) -> dict[tuple[int, str], dict[str, dict[str, Array]]]:
+    """Every arm's figures at its thresholds in the same resamples of the images: figure -> family -> [draws, trials].
+
+    The thresholds are given, as they are to whoever uses the classifiers: what other validation images would have made
+    of them is not counted.
+
+    Args:
+        scores: as in ``decided``, like the others.
+        thresholds: likewise.
+        labels: likewise.
+        weights: likewise; they settle the bins in which calibration is looked at.
+        drawn: [draws, images], the weights in each resample.
+        groups: see ``raremix.evaluation.metrics.families``.
+    """
+    found = {}
+    for (shots, arm), stack in scores.items():
+        single = [
+            [_drawn(*column, weights, drawn) for column in zip(labels.T, trial.T, thresholds[shots, arm], strict=True)]
+            for trial in stack
+        ]
+        cube = np.array(single)  # trial, finding, figure, draw
+        found[shots, arm] = {
+            figure: {name: cube[:, members, place].mean(axis=1).T for name, members in groups.items()}
+            for place, figure in enumerate(FIGURES)
+        }
+    return found
+
+
+def _drawn(labels: Labels, probabilities: Array, cut: float, weights: Array, drawn: Array) -> Array:
+    """``FIGURES`` of one finding in every draw: [figures, draws]; NaN where a draw leaves one class without weight."""
+    called = probabilities >= cut
+    kinds = np.stack([called & (labels == 1), called & (labels == 0), labels == 1, labels == 0], axis=1)
+    hits, alarms, positives, negatives = (drawn @ kinds.astype(np.float64)).T
+    bins = np.eye(BINS)[equal_mass_bins(probabilities, weights)]
+    missed = np.abs(drawn @ (bins * (probabilities - labels)[:, None])).sum(axis=1) / drawn.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        balanced = (hits / positives + 1 - alarms / negatives) / 2
+        return np.stack([balanced, 2 * hits / (hits + alarms + positives), missed])
 
 
 def tested(

@@ -70,7 +70,7 @@ def reliability(labels: Labels, probabilities: Array, weights: Array | None = No
         ``predicted,observed,share``, a row a bin: mean probability, frequency of the finding, share of the mass.
     """
     mass = np.ones(len(labels)) if weights is None else weights
-    place = np.minimum((bins * _middles(probabilities, mass)).astype(np.int64), bins - 1)
+    place = equal_mass_bins(probabilities, mass, bins)
     held = np.bincount(place, mass, bins)
     predicted, observed = (np.bincount(place, mass * values, bins) for values in (probabilities, labels))
     table = pd.DataFrame({"predicted": predicted, "observed": observed}).div(np.where(held > 0, held, 1), axis=0)
@@ -84,6 +84,11 @@ def calibration_error(labels: Labels, probabilities: Array, weights: Array | Non
     """
     curve = reliability(labels, probabilities, weights, bins)
     return float((curve.share * (curve.predicted - curve.observed).abs()).sum())
+
+
+def equal_mass_bins(values: Array, mass: Array, bins: int = BINS) -> Labels:
+    """For each of ``values`` [images] its bin, from 0, of ``bins`` that hold as equal a ``mass`` as ties allow."""
+    return np.minimum((bins * _middles(values, mass)).astype(np.int64), bins - 1)
 
 
 def score_table(

@@ -6,8 +6,8 @@ from raremix.report import charts
 from raremix.report.blocks import Block, Chart, Fold, Part, Section, Side, Table, Text
 from raremix.report.cells import spread, word, words
 from raremix.report.inputs import Inputs
-from raremix.report.result import FAMILIES, coloured, ordered, readable
-from raremix.report.tables import figure, groups, in_order, p_value, plain, spoken, tabulate, values, whole
+from raremix.report.result import FAMILIES, SEEN, coloured, ordered, readable
+from raremix.report.tables import figure, groups, in_order, p_value, plain, ranged, spoken, tabulate, values, whole
 
 TITLE = "Decisions and calibration"
 FIGURES = {"balanced_accuracy": "balanced accuracy", "f1": "F1", "calibration_error": "expected calibration error"}
@@ -34,7 +34,8 @@ def decisions(inputs: Inputs) -> Section:
         for finding, rows in groups(curves, "finding")
     ]
     blocks: list[Block] = [Text(note), _figures(decided), Part("Reliability", [keys, Side(plots)])]
-    return Section(TITLE, [*blocks, *_tests(inputs.at_shots("compare/tests.csv"))])
+    differ = _differences(inputs.at_shots("compare/decision_differences.csv"))
+    return Section(TITLE, [*blocks, *differ, *_tests(inputs.at_shots("compare/tests.csv"))])
 
 
 def _figures(decided: pd.DataFrame) -> Table:
@@ -45,6 +46,25 @@ def _figures(decided: pd.DataFrame) -> Table:
         for arm, rows in groups(of_finding, "arm")
     ]
     return Table("Decisions: mean ± SD over trials", ["finding", "arm", *FIGURES.values()], rows)
+
+
+def _differences(table: pd.DataFrame) -> list[Block]:
+    """Nothing where no arm stands against another; older runs have none."""
+    if table.empty:
+        return []
+    columns = {
+        **{name: plain(name) for name in ("arm", "against")},
+        "finding": lambda row: word(readable(row["finding"])),
+        "figure": lambda row: word(FIGURES[row["metric"]]),
+        "difference and interval": ranged("difference", "low", "high", signed=True),
+        "p": p_value("p"),
+        SEEN: figure("detectable"),
+    }
+    note = Text(
+        "Intervals count images and trials; the thresholds are taken as given. Of a calibration error less is better. "
+        "All of it is exploratory."
+    )
+    return [Fold("Every difference in decisions", [note, tabulate("Differences in decisions on test", table, columns)])]
 
 
 def _tests(table: pd.DataFrame) -> list[Block]:

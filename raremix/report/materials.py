@@ -105,7 +105,7 @@ def _left(inputs: Inputs) -> list[Fold]:
         "left": lambda row: reach(left[row["finding"]], 0),
     }
     means = of[["target", "real", "planned"]].mean().reset_index()
-    title = f"Images with each finding in dreambooth_mix, {inputs.shots} shots, mean over trials"
+    title = f"Images with each finding as planned, before any are sifted out, {inputs.shots} shots, mean over trials"
     return [Fold("What the label sets leave", [Text(LEFT), tabulate(title, means, columns)])]
 
 

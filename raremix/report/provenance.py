@@ -6,6 +6,7 @@ from raremix.report.blocks import Fold, Listing, Section, Table, Text
 from raremix.report.cells import word, words
 from raremix.report.inputs import Inputs
 from raremix.runtime.files import sha256
+from raremix.runtime.provenance import hardware, versions
 
 
 def provenance(inputs: Inputs) -> Section:
@@ -19,11 +20,14 @@ def provenance(inputs: Inputs) -> Section:
             for name in ("findings", "minority", "arms", "shots", "trials")
         },
         **{f"SHA-256, {name}": sha256(path) for name, path in inputs.lists.items() if path.is_file()},
+        **{name: "none" if value is None else str(value) for name, value in hardware().items()},
+        **versions(),
     }
     table = Table("The run", ["fact", "value"], [[word(name), word(value)] for name, value in facts.items()])
     note = (
         "What decides the figures is in params.yaml and in the code, whose hashes are in dvc.lock: in the repository, "
-        "git log dvc.lock tells the commit. A profile's metrics/provenance.json tells hardware and versions."
+        "git log dvc.lock tells the commit, and a profile's metrics/provenance.json does. Hardware and versions are "
+        "those that wrote this page; what a stage took from a shared cache may be another machine's."
     )
     params = {name: _without_root(section) for name, section in inputs.params.items()}
     text = yaml.safe_dump(params, sort_keys=False, allow_unicode=True, width=100)

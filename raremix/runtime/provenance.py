@@ -1,4 +1,4 @@
-"""On what, when and from which commit a run was made: what a profile's committed metrics must tell."""
+"""On what, when and from which commit a run was made: what a profile's committed metrics, and the report, must tell."""
 
 import importlib.metadata
 import platform
@@ -24,10 +24,19 @@ def provenance(repository: Path) -> dict[str, object]:
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": _git(repository, "rev-parse", "HEAD"),
         "changed": _git(repository, "diff", "--name-only", "HEAD").split(),
-        "hardware": {"cpu": _cpu(), "cores": cores(), "gpu": _gpu()},
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "hardware": hardware(),
+        "versions": versions(),
     }
+
+
+def hardware() -> dict[str, str | int | None]:
+    """The machine's ``cpu`` and ``gpu`` by name, no GPU being None, and how many ``cores`` this process may use."""
+    return {"cpu": _cpu(), "cores": cores(), "gpu": _gpu()}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the ``PACKAGES``."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def _git(repository: Path, *arguments: str) -> str:
