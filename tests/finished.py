@@ -4,6 +4,7 @@ import json
 
 MIX = "dreambooth_mix"
 ARMS = {"vanilla": 0.21, MIX: 0.34}
+RUN = {"date": "2026-11-22", "commit": "0123456789abcdef"}
 
 
 def figure(mean):
@@ -16,4 +17,4 @@ def write(metrics, arms=None, shots="10"):
     answer = {"shots": 10, "trials": 3, "arm": "dreambooth_mix", "sentence": "dreambooth_mix improves on vanilla."}
     (metrics / "compare" / "summary.json").write_text(json.dumps(summary))
     (metrics / "compare" / "answer.json").write_text(json.dumps(answer))
-    (metrics / "provenance.json").write_text(json.dumps({"date": "2026-11-22", "commit": "0123456789abcdef"}))
+    (metrics / "provenance.json").write_text(json.dumps(RUN))

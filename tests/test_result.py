@@ -7,9 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from finished import write
+import yaml
+from finished import RUN, write
 from rich.console import Console
 
+from raremix.evaluation.made import made
 from raremix.evaluation.result import OTHERS, check_blocks, print_result, results
 from raremix.runtime.errors import UserError
 from stages.result import main
@@ -248,7 +250,7 @@ def test_a_profile_s_results_stand_in_the_roots_pages_once_it_has_run(profile, n
     write(other, {"vanilla": 0.11, "shuffled": 0.09})
     assert main(["--pages", "study.md"]) == 0
     assert "| shuffled | 0.090 ± 0.010 |" in page.read_text()
-    made = f"(profiles/{name}, run 2026-11-22 at commit 0123456)"
+    made = f"(profiles/{name}, run 2026-11-22 at commit 0123456; its params are not kept)"
     assert made in page.read_text().splitlines()
     page.write_text(f"<!-- {name}-answer -->\n<!-- /{name}-answer -->\n")
     assert main(["--pages", "study.md"]) == 0
@@ -257,3 +259,18 @@ def test_a_profile_s_results_stand_in_the_roots_pages_once_it_has_run(profile, n
     (other / "provenance.json").unlink()
     with pytest.raises(UserError, match=r"provenance.json: no such file; in the profile's folder run"):
         check_blocks(page, profile / "metrics")
+
+
+def test_a_profile_s_line_names_the_params_that_were_others(tmp_path):
+    params = {"base": {"steps": 1, "rates": {"low": 1}}, "study": {"trials": [0]}, "launch": "python -m"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params | {"sift": {"kept": 0.5}, "data": {"root": "here"}}))
+    (tmp_path / "metrics").mkdir()
+
+    def told(**then):
+        (tmp_path / "metrics" / "provenance.json").write_text(json.dumps(RUN | {"params": params | then}))
+        return made(tmp_path / "metrics").removeprefix(f"(profiles/{tmp_path.name}, run 2026-11-22 at commit 0123456")
+
+    assert told() == "; of other params than now: sift.kept)"
+    assert told(sift={"kept": 0.5}, launch="accelerate launch -m") == ")"
+    older = {"base": {"steps": 1, "rates": {"low": 2}}, "study": {"trials": [0], "arms": ["vanilla"]}}
+    assert told(sift={"kept": 0.5}, **older) == "; of other params than now: base.rates, study.arms)"

@@ -1,4 +1,4 @@
-"""What a pull request changes: metrics, params and plots of two commits, in a clone without cache or remote."""
+"""What a pull request changes: answers, metrics, params, plots of two commits, in a clone without cache or remote."""
 
 import os
 import subprocess
@@ -33,6 +33,7 @@ FILES = {
     "metrics/measure/headline.json": '{"ap": 0.5}',
     "metrics/measure/roc.csv": "fpr,tpr\n0,0.1\n1,1\n",
     "metrics/measure/table.csv": "a\n1\n",
+    "metrics/compare/answer.json": '{"sentence": "It improves."}',
     ".gitignore": "/cached\n",
 }
 
@@ -85,6 +86,8 @@ def test_what_changed_is_told_and_what_only_the_cache_would_hold_is_no_obstacle(
         {
             "params.yaml": "measure:\n  rate: 2\n",
             "metrics/measure/headline.json": '{"ap": 0.75}',
+            "metrics/compare/answer.json": '{"sentence": "It is worse."}',
+            "profiles/arms/metrics/compare/answer.json": '{"sentence": "It can not be told."}',
             "metrics/measure/roc.csv": "fpr,tpr\n0,0.2\n1,1\n",
         },
     )
@@ -93,6 +96,8 @@ def test_what_changed_is_told_and_what_only_the_cache_would_hold_is_no_obstacle(
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in said.splitlines() if line[:1] == "|"]
     assert ["metrics/measure/headline.json", "ap", "0.5", "0.75", "0.25"] in rows
     assert ["params.yaml", "measure.rate", "1", "2"] in rows
+    assert "**metrics**\n\n- before: It improves.\n- after: It is worse.\n\n**profiles" in said
+    assert "**profiles/arms/metrics**\n\n- before: none\n- after: It can not be told.\n" in said
     assert "Changed: roc." in said
     assert "- metrics/measure/roc.csv" in said
     assert "table.csv" not in said
@@ -117,5 +122,5 @@ def test_what_the_base_has_changed_since_is_not_told(clone):
 def test_no_change_is_said_and_draws_nothing(clone):
     commit(clone)
     said = summary(clone)
-    assert said.count("No change.") == 4
+    assert said.count("No change.") == 5
     assert not (clone / "pages").exists()

@@ -24,6 +24,7 @@ from raremix.evaluation.differences import (
     remedy_table,
 )
 from raremix.evaluation.levered import generator_table, lever_table
+from raremix.evaluation.made import made
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import read_json, replacing
 
@@ -127,17 +128,7 @@ def answer(metrics: Path) -> list[str]:
 def _of_profile(profile: str, block: Callable[[Path], list[str]], metrics: Path) -> list[str]:
     """A block of a profile whose metrics are committed beside the root's, and when they were made; nothing before."""
     path = metrics.parent / "profiles" / profile / "metrics"
-    return [*block(path), "", _made(path)] if (path / "compare").is_dir() else []
-
-
-def _made(metrics: Path) -> str:
-    file = metrics / "provenance.json"
-    if not file.is_file():
-        raise UserError(
-            f"{file}: no such file; in the profile's folder run: python -m stages.provenance metrics/provenance.json"
-        )
-    made = json.loads(file.read_text())
-    return f"(profiles/{metrics.parent.name}, run {made['date']} at commit {made['commit'][:7]})"
+    return [*block(path), "", made(path)] if (path / "compare").is_dir() else []
 
 
 def _curve(profile: Path) -> list[str]:
@@ -164,6 +155,7 @@ def phantoms(metrics: Path) -> list[str]:
 
 BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     "results": results,
+    "findings": finding_table,
     "phantoms": phantoms,
     **{name: partial(_of_profile, name, results) for name in OTHERS},
     **{f"{name}-answer": partial(_of_profile, name, answer) for name in OTHERS},
