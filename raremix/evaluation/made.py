@@ -10,8 +10,10 @@ from raremix.runtime.files import read_json
 
 REMEDY = "in the profile's folder run: python -m stages.provenance metrics/provenance.json"
 # What tells nothing of the figures: where things are, how a run is started, and what comes after them.
-APART = ("launch", "data", "attributes", "report", "audit", "fidelity", "truth", "measured", "explain", "code")
-APART += ("latents", "editing", "readers", "boundary", "implicit", "planted", "sensitivity")
+APART = frozenset(
+    "launch data attributes report audit fidelity truth measured explain code "
+    "latents editing readers boundary implicit planted sensitivity".split()
+)
 
 
 def made(metrics: Path) -> str:
@@ -31,7 +33,7 @@ def made(metrics: Path) -> str:
 
 
 def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    for section in sorted((then.keys() | now.keys()) - {*APART}):
+    for section in sorted((then.keys() | now.keys()) - APART):
         before, after = then.get(section, {}), now.get(section, {})
         for key in sorted(before.keys() | after.keys()):
             if before.get(key) != after.get(key):
