@@ -57,7 +57,8 @@ def check_weights(values: dict[str, Any]) -> str:
         return ""
     folder = preflight.found(base.pretrained, base.revision)
     if folder is None:
-        return f"{base.pretrained} at {base.revision} will be downloaded; its terms are on its card at the hub\n"
+        terms = preflight.licence(base.pretrained, base.revision)
+        return f"{base.pretrained} at {base.revision} will be downloaded; licence: {terms}\n"
     training, lora, mixed = tuning.training, tuning.lora_rank is not None, native(tuning.precision) == "bfloat16"
     averaged = training.ema_decay is not None
     use = preflight.Use(values["ingest"].size, lora, training.text_encoder, averaged, mixed)

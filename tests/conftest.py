@@ -1,5 +1,9 @@
 """Fixtures that several tests share."""
 
+import os
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks: small models, and bytes that are compared, are a CPU's
+
 import shutil
 from contextlib import contextmanager
 from pathlib import Path

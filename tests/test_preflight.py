@@ -153,6 +153,24 @@ def test_what_is_neither_cached_nor_reached_is_named_in_one_line(monkeypatch):
     assert found(SOURCE, REVISION) is None
 
 
+def test_what_will_be_downloaded_tells_its_licence_first(folder, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(preflight, "snapshot_download", not_cached)
+    monkeypatch.setattr(preflight, "HfApi", Hub(SOURCE))
+    asked = []
+
+    def card(source, name, revision):
+        asked.append((source, revision))
+        return folder / name
+
+    values = check_params(params(base__pretrained=SOURCE, base__revision=REVISION), STAGES, FILE)
+    monkeypatch.setattr(preflight, "hf_hub_download", card)
+    assert check_weights(values) == f"{SOURCE} at {REVISION} will be downloaded; licence: creativeml-openrail-m\n"
+    assert asked == [(SOURCE, REVISION)]
+    monkeypatch.setattr(preflight, "hf_hub_download", not_cached)
+    assert check_weights(values).endswith("will be downloaded; licence: see its own card\n")
+
+
 def not_cached(*_, **__):
     raise LocalEntryNotFoundError("not here")
 

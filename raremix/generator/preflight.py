@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import torch
 from httpx2 import HTTPError
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import safe_open
 
@@ -31,6 +31,7 @@ WEIGHTS = re.compile(rf"({'|'.join(NAMES)})(-\d+-of-\d+)?\.safetensors")
 # All that diffusers asks of a repository, which may hold other forms of the same.
 FILES = ["model_index.json", *(f"{part}/*" for part in OTHERS), *(f"{part}/config.json" for part in NETWORKS)]
 FILES += [f"{part}/{name}{rest}.safetensors" for part in NETWORKS for name in NAMES for rest in ("", "-*-of-*")]
+CARD, UNTOLD = "README.md", "see its own card"
 FLOAT, HALF = 4, 2  # bytes
 
 
@@ -67,6 +68,15 @@ def found(source: str, revision: str | None) -> Path | None:
             f"it ({one_line(error)}); download it where there is a network, and name its folder"
         ) from None
     return None
+
+
+def licence(source: str, revision: str) -> str:
+    """That of the hub's repository, as its card has it; the card stays in the cache, beside what will be there."""
+    try:
+        card = Path(hf_hub_download(source, CARD, revision=revision))
+    except (HfHubHTTPError, HTTPError, OSError, ValueError):
+        return UNTOLD
+    return _licence(card.parent)
 
 
 def check(folder: Path, use: Use) -> str:
@@ -145,10 +155,10 @@ def _free() -> int:
 
 def _licence(folder: Path) -> str:
     """As the front matter of the model's card has it."""
-    card = folder / "README.md"
+    card = folder / CARD
     said = (
         re.search(r"^license: *(\S+)", card.read_text(encoding="utf-8", errors="replace"), re.M)
         if card.is_file()
         else None
     )
-    return said[1] if said else "see its own card"
+    return said[1] if said else UNTOLD

@@ -6,8 +6,6 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
 from raremix.runtime.cores import cores
 from raremix.runtime.errors import UserError
 
@@ -57,4 +55,6 @@ def _cpu() -> str:
 
 
 def _gpu() -> str | None:
+    import torch  # here, as the report has no other use for it, and it takes seconds
+
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
