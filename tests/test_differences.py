@@ -13,9 +13,9 @@ def profile(tmp_path, monkeypatch):
     return tmp_path
 
 
-def compared(metrics, rows):
+def compared(metrics, rows, table="comparison"):
     header = "shots,arm,against,finding,metric,difference,low,high,detectable"
-    (metrics / "compare" / "comparison.csv").write_text("\n".join([header, *rows]) + "\n")
+    (metrics / "compare" / f"{table}.csv").write_text("\n".join([header, *rows]) + "\n")
 
 
 def test_the_curve_has_a_row_for_each_number_of_shots_of_both_profiles(profile):
@@ -117,6 +117,28 @@ def test_the_findings_are_told_one_by_one(profile):
         "| finding | AP, above vanilla | AUROC, above vanilla | AP, above oversample | AUROC, above oversample |",
         "|---|---:|---:|---:|---:|",
         f"| cardiomegaly | +0.050 {limits} | +0.100 {limits} | -0.050 {limits} | -0.100 {limits} |",
+    ]
+
+
+def test_decisions_are_held_against_the_baselines_of_the_answer(profile):
+    file = profile / "metrics" / "compare" / "answer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"against": {"vanilla": {}, "oversample": {}}}))
+    rows = [
+        f"{shots},{arm},{against},{finding},{figure},{gain * sign},-0.01,0.2,0.3"
+        for shots, arm, finding, sign in ((10, MIX, "minority", 1), (5, MIX, "minority", 7), (10, "crt", "minority", 8))
+        for against in ("vanilla", "undersample", "oversample")
+        for figure, gain in (("f1", 0.1), ("balanced_accuracy", 0.2), ("calibration_error", -0.1))
+    ]
+    compared(profile / "metrics", [*rows, f"10,{MIX},vanilla,majority,f1,9,9,9,9"], "decision_differences")
+    (profile / "study.md").write_text("<!-- decisions -->\n<!-- /decisions -->\n")
+    assert main(["--pages", "study.md"]) == 0
+    limits = "[-0.010, +0.200] (0.30)"
+    assert (profile / "study.md").read_text().splitlines()[1:-1] == [
+        "| minority findings | above vanilla | above oversample |",
+        "|---|---:|---:|",
+        f"| balanced accuracy | +0.200 {limits} | +0.200 {limits} |",
+        f"| F1 | +0.100 {limits} | +0.100 {limits} |",
+        f"| expected calibration error | -0.100 {limits} | -0.100 {limits} |",
     ]
 
 

@@ -14,6 +14,7 @@ from raremix.runtime.files import read_json
 ARM, CURVE = "dreambooth_mix", ("vanilla", "oversample")
 PRIMARY = ("minority", "ap")
 FAMILIES, METRICS = ("minority", "majority", "macro"), {"ap": "AP", "auroc": "AUROC"}
+DECISIONS = {"balanced_accuracy": "balanced accuracy", "f1": "F1", "calibration_error": "expected calibration error"}
 SHOWN = {PRIMARY: "AP, minority", ("minority", "auroc"): "AUROC, minority", ("majority", "auroc"): "AUROC, majority"}
 
 
@@ -83,6 +84,16 @@ def finding_table(metrics: Path) -> list[str]:
     return _table("finding", list(columns), rows)
 
 
+def decision_table(metrics: Path) -> list[str]:
+    """Markdown lines: how the mix's decisions over the minority findings differ from each baseline's.
+
+    At the shots of the primary result; of a calibration error less is better.
+    """
+    baselines, gains = list(_read(metrics, "answer")["against"]), _of_mix(metrics, "decision_differences")
+    rows = {name: [gains[other, PRIMARY[0], figure] for other in baselines] for figure, name in DECISIONS.items()}
+    return _table("minority findings", [f"above {other}" for other in baselines], rows)
+
+
 def phantom_table(profiles: Mapping[str, Path]) -> list[str]:
     """Markdown lines: the primary result of each of the ``profiles``, by name; those that have not run are left out.
 
@@ -113,10 +124,10 @@ def _ranged(difference: Mapping[Any, Any]) -> str:
     return f"{difference['difference']:+.3f} {limits} ({difference['detectable']:.2f})"
 
 
-def _of_mix(metrics: Path) -> dict[tuple[str, str, str], str]:
+def _of_mix(metrics: Path, table: str = "comparison") -> dict[tuple[str, str, str], str]:
     """The mix's gains by what it is held against, finding or family of findings, and metric."""
     shots = _read(metrics, "answer")["shots"]
-    return {key[2:]: gain for key, gain in _gains(metrics).items() if key[:2] == (shots, ARM)}
+    return {key[2:]: gain for key, gain in _gains(metrics, table).items() if key[:2] == (shots, ARM)}
 
 
 def _balanced(metrics: Path) -> dict[str, str]:
@@ -149,9 +160,9 @@ def _spread(figures: Mapping[str, Any]) -> str:
     return "{mean:.3f} ± {sd:.3f}".format(**figures[family][metric])
 
 
-def _gains(metrics: Path) -> dict[tuple[Any, ...], str]:
+def _gains(metrics: Path, table: str = "comparison") -> dict[tuple[Any, ...], str]:
     """By shots, arm, what it is held against, family of findings and metric: the difference and its interval."""
-    rows = read_table(metrics / "compare" / "comparison.csv").to_dict("records")
+    rows = read_table(metrics / "compare" / f"{table}.csv").to_dict("records")
     keys = ("shots", "arm", "against", "finding", "metric")
     return {tuple(row[key] for key in keys): _ranged(row) for row in rows}
 

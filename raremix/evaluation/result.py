@@ -17,6 +17,7 @@ from raremix.evaluation.covered import coverage_table, interval_table
 from raremix.evaluation.diagnosed import diagnosis_tables, estimator_table
 from raremix.evaluation.differences import (
     curve_table,
+    decision_table,
     finding_table,
     instance_table,
     phantom_table,
@@ -156,6 +157,7 @@ def phantoms(metrics: Path) -> list[str]:
 BLOCKS: dict[str, Callable[[Path], list[str]]] = {
     "results": results,
     "findings": finding_table,
+    "decisions": decision_table,
     "phantoms": phantoms,
     **{name: partial(_of_profile, name, results) for name in OTHERS},
     **{f"{name}-answer": partial(_of_profile, name, answer) for name in OTHERS},
