@@ -1,4 +1,4 @@
-"""What may befall a run: kill -9 in every stage, another run beside it, a dvc.lock that is cut short."""
+"""What may befall a run: kill -9 in every stage, another run beside it, a dvc.lock that is cut or overwritten."""
 
 import os
 import signal
@@ -130,14 +130,15 @@ def test_a_second_run_beside_the_first_is_refused_and_harms_nothing(study, tmp_p
     assert digests(study) == before
 
 
-def test_a_lock_that_is_cut_within_a_word_is_named_and_costs_nothing(study):
+@pytest.mark.parametrize(("rest", "told"), [(b"", "dvc.lock' is invalid"), (b"\x00\xff", "is not valid utf-8")])
+def test_a_lock_that_is_cut_within_a_word_or_overwritten_is_named_and_costs_nothing(study, rest, told):
     before, lock = digests(study), study / "dvc.lock"
-    whole = lock.read_text()
-    lock.write_text(whole[: whole.index("md5:", len(whole) // 2) + 3])
+    whole = lock.read_bytes()
+    lock.write_bytes(whole[: whole.index(b"md5:", len(whole) // 2) + 3] + rest)
     said = dvc("repro", study, FAILED)
-    assert "dvc.lock' is invalid" in said
+    assert told in said
     assert "Traceback" not in said
     assert ran(said) == []
-    lock.write_text(whole)
+    lock.write_bytes(whole)
     assert ran(dvc("repro", study)) == []
     assert digests(study) == before
