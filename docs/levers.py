@@ -97,8 +97,8 @@ def main(out: Path) -> None:
     judge = taught(classify, sifting)
     levers += [
         (draw, Lever(name, partial(_redrawn, draw, study, changed, name, findings_of(rows), judge, sifting.kept)))
-        for draw in draws
         for name, changed in _drawings(drawing)
+        for draw in draws
     ]
     missing = [(draw.trial, lever) for draw, lever in levers if (lever.name, draw.trial) not in measured]
     work = Parallel(n_jobs=cores(), return_as="generator")
@@ -170,10 +170,11 @@ def _sifted(everything: mix.Draw, share: float) -> mix.Draw:
 
 
 def _drawings(usual: Synthesize) -> Iterator[tuple[str, Synthesize]]:
-    yield "guidance 30", replace(usual, sampling=replace(usual.sampling, guidance=30.0))
+    yield "onto drawn", replace(usual, onto="drawn")
+    yield "everywhere", replace(usual, place=None)
+    yield "guidance 18", replace(usual, sampling=replace(usual.sampling, guidance=18.0))
     for limit in (0.22, 0.45):
         yield f"limit {limit:g}", replace(usual, guidance_limit=limit)
-    yield "onto drawn", replace(usual, onto="drawn")
 
 
 def _redrawn(
