@@ -92,11 +92,21 @@ def test_the_remedies_are_what_the_mix_was_held_against(profile):
     ]
     header = "shots,arm,trial,finding,balanced_accuracy"
     (other / "compare" / "decisions.csv").write_text("\n".join([header, *decided]) + "\n")
+    above = [
+        f"{shots},crt,{against},minority,{figure},{gain},-0.01,0.2,0.3"
+        for shots, against, figure, gain in (
+            (10, "vanilla", "balanced_accuracy", -0.15),
+            (10, "vanilla", "f1", 9),
+            (10, "oversample", "balanced_accuracy", 9),
+            (5, "vanilla", "balanced_accuracy", 9),
+        )
+    ]
+    compared(other, above, "decision_differences")
     (profile / "study.md").write_text("<!-- remedies -->\n<!-- /remedies -->\n")
     assert main(["--pages", "study.md"]) == 0
     assert (profile / "study.md").read_text().splitlines()[3:-3] == [
-        "| vanilla" + " | +0.200 [-0.010, +0.200] (0.30)" * 3 + " | 0.750 ± 0.071 |",
-        "| crt" + " | +0.100 [-0.010, +0.200] (0.30)" * 3 + " | 0.600 ± 0.000 |",
+        "| vanilla" + " | +0.200 [-0.010, +0.200] (0.30)" * 3 + " | 0.750 ± 0.071 |  |",
+        "| crt" + " | +0.100 [-0.010, +0.200] (0.30)" * 3 + " | 0.600 ± 0.000 | -0.150 [-0.010, +0.200] (0.30) |",
     ]
 
 
