@@ -9,6 +9,7 @@ import pytest
 import torch
 from drawn import MODEL, STUDY, TASK, build_study, lose_test_images
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import densenet121
 
@@ -74,11 +75,11 @@ def test_another_network_may_extract_the_features(tmp_path):
     torch.manual_seed(0)
     network = densenet121()
     network.features.conv0 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
-    torch.save(network.state_dict(), tmp_path / "densenet121.pt")
+    save_file(network.state_dict(), tmp_path / "densenet121.safetensors")
     build_study(tmp_path)
     call(tmp_path)
     own = pd.read_csv(tmp_path / "out" / "fidelity.csv")
-    call(tmp_path, replace(ASKED, xrayvision=str(tmp_path / "densenet121.pt")))
+    call(tmp_path, replace(ASKED, xrayvision=str(tmp_path / "densenet121.safetensors")))
     other = pd.read_csv(tmp_path / "out" / "fidelity.csv")
     assert not np.allclose(own["kid"], other["kid"])
     pixelwise = ["similarity_real", "similarity_synthetic"]

@@ -142,8 +142,8 @@ def test_an_image_that_is_there_but_can_not_be_read_stops_the_run(tree, monkeypa
 
 @pytest.fixture
 def deadly(tree, monkeypatch):
-    """Two images that end the process which decodes them; ``deadly()`` makes them harmless."""
-    contents = {(tree / "train" / f"{name}.dicom").read_bytes() for name in "bd"}
+    """An image that ends the process which decodes it; ``deadly()`` makes it harmless."""
+    contents = {(tree / "train" / "b.dicom").read_bytes()}
     decode = room.dicom.decode
 
     def die(content, window):
@@ -155,15 +155,50 @@ def deadly(tree, monkeypatch):
     return contents.clear
 
 
-def test_a_worker_that_dies_is_told_with_the_images_it_was_at(tree, deadly, monkeypatch):
-    monkeypatch.setattr(room, "cores", lambda: 1)
-    with pytest.raises(UserError, match=rf"^{tree}/train/b.dicom: a process died while it converted this, out of mem"):
-        run(tree, max_bad=1.0)
-    written = (tree.parent / ".images.part" / "a.png").stat().st_mtime_ns
-    deadly()
-    assert len(run(tree)) == 6
-    assert (tree.parent / "images" / "a.png").stat().st_mtime_ns == written, "what was converted is kept"
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_image_over_which_a_worker_dies_is_set_aside_and_no_other(tree, deadly, monkeypatch, workers):
+    monkeypatch.setattr(room, "cores", lambda: workers)
+    assert len(run(tree, max_bad=0.2)) == 5
+    table = (tree.parent / "quarantine.csv").read_text().splitlines()
+    assert table[1:] == [f'train/b.dicom,"{room.DIED}"']
     assert not list(tree.parent.glob(".images*"))
+    with pytest.raises(UserError, match=r"^1 of 6 images can't be used.* the first: train/b.dicom: a process died"):
+        run(tree, max_bad=0.1)
+    deadly()
+    assert len(run(tree)) == 6, "it is tried again"
+
+
+def test_an_image_over_which_a_worker_dies_for_another_s_memory_is_converted_alone(tree, monkeypatch):
+    convert, alone = room.dicom.decode, tree.parent / "alone"
+
+    def die_at_first(content, window):
+        if not alone.exists():
+            alone.touch()
+            os._exit(9)
+        return convert(content, window)
+
+    monkeypatch.setattr(room.dicom, "decode", die_at_first)
+    assert len(run(tree)) == 6
+    assert len((tree.parent / "quarantine.csv").read_text().splitlines()) == 1
+
+
+def test_workers_that_die_before_they_begin_an_image_end_the_run(tree, monkeypatch):
+    monkeypatch.setattr(room, "_leave_interrupts_to_parent", lambda: os._exit(9))
+    with pytest.raises(UserError, match=r"^ingest: processes die before they begin an image; free memory or use fewer"):
+        run(tree)
+
+
+def test_what_a_decoder_quotes_of_a_header_reaches_no_table(tree):
+    for name, tag in (("b", "NumberOfFrames"), ("c", "PhotometricInterpretation")):
+        file = tree / "train" / f"{name}.dicom"
+        write_dicom(file, picture(1), **{tag: "12345678"})
+        file.write_bytes(file.read_bytes().replace(b"12345678", b"DOE^JANE"))
+    write_inventory(tree)
+    run(tree, max_bad=0.5)
+    told = (tree.parent / "quarantine.csv").read_text()
+    assert "train/b.dicom,can't be decoded: ValueError" in told
+    assert "train/c.dicom,a colour image (of no kind that DICOM knows)" in told
+    assert "DOE" not in told
 
 
 def test_too_little_memory_is_told_with_the_image(tree, monkeypatch):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from vindr_tree import picture, run, write_dicom, write_inventory, write_tree
@@ -67,6 +69,25 @@ def test_a_killed_ingest_goes_on_where_it_was_and_ends_with_the_same_bytes(tree,
     assert counted.calls == 2
     assert outcome(tree) == whole
     assert not list(tree.parent.glob(".images*"))
+
+
+def test_an_ingest_killed_while_it_puts_its_images_in_place_goes_on_from_there(tree, monkeypatch):
+    run(tree)
+    whole = outcome(tree)
+
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as during, pytest.raises(Killed):
+        during.setattr(Path, "rename", die)
+        run(tree)
+    assert not (tree.parent / "images").exists()
+    with monkeypatch.context() as again:
+        killed_after(6, again)
+        again.setattr(room.dicom, "decode", counted := Counted(room.dicom.decode))
+        run(tree)
+    assert counted.calls == 0
+    assert outcome(tree) == whole
 
 
 def test_what_was_converted_before_too_many_failed_is_not_done_again(tree, monkeypatch):

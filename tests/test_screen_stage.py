@@ -8,6 +8,7 @@ import pytest
 import torch
 from altered import SLIGHT
 from drawn import MODEL, SIDE, STUDY, TESTED, build_study
+from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import densenet121
 
@@ -134,9 +135,9 @@ def test_another_network_can_look_and_still_sees_the_planted_copy(done, tmp_path
     torch.manual_seed(0)
     network = densenet121()
     network.features.conv0 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
-    torch.save(network.state_dict(), tmp_path / "densenet121.pt")
+    save_file(network.state_dict(), tmp_path / "densenet121.safetensors")
     build_study(tmp_path, planted="air3")
-    call(tmp_path, replace(ASKED, xrayvision=str(tmp_path / "densenet121.pt")))
+    call(tmp_path, replace(ASKED, xrayvision=str(tmp_path / "densenet121.safetensors")))
     assert "air3" in set(pd.read_csv(tmp_path / "screened" / "copies-5-0.csv")["image_id"])
     own, other = (pd.read_csv(root / "metrics" / "memorisation.csv") for root in (done, tmp_path))
     assert not np.allclose(own["least_feature_distance"], other["least_feature_distance"])

@@ -10,7 +10,6 @@ images of a study on NIH's among them.
 """
 
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -28,7 +27,10 @@ SIDE = 224  # pixels, of the images that the network was trained on
 REACH = 1024.0  # black is -1024 and white 1024: torchxrayvision.utils.normalize
 BATCH = 32
 LAYERS = "features."
-SAVE = "torch.save(torchxrayvision.models.DenseNet(weights='densenet121-res224-all').state_dict(), 'densenet121.pt')"
+SAVE = (
+    "safetensors.torch.save_model(torchxrayvision.models.DenseNet(weights='densenet121-res224-all'), "
+    "'densenet121.safetensors')"
+)
 
 
 def features(network: nn.Module, images: NDArray[np.uint8], precision: Precision) -> NDArray[np.float64]:
@@ -55,7 +57,7 @@ def load(file: Path) -> nn.Module:
     """The network without its last layer, where it runs: ``[n, 1, 224, 224]`` in, ``[n, 1024, 7, 7]`` out.
 
     Args:
-        file: a ``state_dict`` in safetensors' format (.safetensors) or torch.save's.
+        file: a ``state_dict`` in safetensors' format.
 
     Raises:
         UserError: there is no such file, or it does not hold these weights.
@@ -83,17 +85,12 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
     if not file.is_file():
         raise UserError(f"{file}: no such file; where torchxrayvision is installed, save its weights: {SAVE}")
     try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError):
-        found = None
-    if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
+        return load_file(file)
+    except SafetensorError:
         raise UserError(
-            f"{file}: no state_dict (torchxrayvision's own download is a pickled module, which is not opened); "
+            f"{file}: no safetensors (torchxrayvision's own download is a pickled module, which is not opened); "
             f"where torchxrayvision is installed, save its weights: {SAVE}"
-        )
-    return found
+        ) from None
 
 
 def _shape(tensor: torch.Tensor | None) -> str:

@@ -17,6 +17,8 @@ from raremix.data import codestream
 from raremix.data.findings import DEVICES
 from raremix.data.pixels import Grey, UnreadableError, check_size, robust, stretch
 
+# Said of an image that is set aside; what else a header has in their place may be anyone's name.
+KINDS = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 FAR = 1e9  # beyond any stored value
 ROWS = 32  # of an image, looked up at once
 
@@ -27,18 +29,23 @@ def decode(content: bytes, window: Window) -> tuple[Grey, dict[str, str]]:
     """Pixels ``[height, width]`` in 0..255, dense bright whatever the tag says, and facts (see ``facts``).
 
     Rescale is applied, and, if the ``window`` is the header's, its VOI LUT or window; if there is none, if it leaves
-    one grey of all pixels, or if the ``window`` is percentiles, those of 0.5 and 99.5 are its ends.
+    one grey of all pixels, or if the ``window`` is percentiles, those of 0.5 and 99.5 are its ends. Padding has no say
+    in that and is black (PS3.3 C.7.5.1.1.2).
 
     Raises:
-        UnreadableError: deflated, several frames, colour, of a kind that is not told, one value everywhere, far too
-        many pixels, or other ones than the header says. pydicom's own exceptions for damaged files.
+        UnreadableError: deflated, several frames, colour, of a kind that is not told, one value everywhere, nothing but
+        padding, far too many pixels, or other ones than the header says. pydicom's own exceptions for damaged files.
     """
     with disable_value_validation():
         _refuse_deflated(content)
         header = dcmread(io.BytesIO(content))
         _refuse(header)
         codestream.check(header)
-        stored = header.pixel_array
+        whole = header.pixel_array
+        padding = _padding(whole, header)
+        stored = whole if padding is None else whole[~padding][np.newaxis]
+        if stored.size == 0:
+            raise UnreadableError("every pixel is padding")
         values = apply_modality_lut(_levels(stored), header)
         if np.ptp(values) == 0:
             raise UnreadableError("every pixel has the same value")
@@ -46,7 +53,8 @@ def decode(content: bytes, window: Window) -> tuple[Grey, dict[str, str]]:
         if shown is None or np.ptp(shown) == 0:
             shown = robust(values, _counts(stored) if len(values) < stored.size else None)
         grey = _pixels(shown, stored)
-        return 255 - grey if header.PhotometricInterpretation == "MONOCHROME1" else grey, facts(header)
+        grey = 255 - grey if header.PhotometricInterpretation == "MONOCHROME1" else grey
+        return grey if padding is None else _padded(grey, padding), facts(header)
 
 
 def facts(header: Dataset) -> dict[str, str]:
@@ -86,7 +94,28 @@ def _refuse(header: Dataset) -> None:
     if not header.get("PhotometricInterpretation"):
         raise UnreadableError("no PhotometricInterpretation, so dense may be white or black")
     if int(header.get("SamplesPerPixel") or 1) > 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
-        raise UnreadableError(f"a colour image ({kind}); only grey radiographs are read")
+        told = kind if kind in KINDS else "of no kind that DICOM knows"
+        raise UnreadableError(f"a colour image ({told}); only grey radiographs are read")
+
+
+def _padding(stored: NDArray[Any], header: Dataset) -> NDArray[np.bool_] | None:
+    """Where ``stored`` is padding, as a detector's corners may be; None where nothing is."""
+    first, last = (header.get(tag) for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
+    if first in ("", None):
+        return None
+    ends = int(first), int(first if last in ("", None) else last)
+    if not header.PixelRepresentation:  # of unsigned pixels pydicom leaves the bits that are stored
+        ends = ends[0] & (1 << header.BitsStored) - 1, ends[1] & (1 << header.BitsStored) - 1
+    low, high = sorted(ends)
+    padding = (stored >= low) & (stored <= high)
+    return padding if padding.any() else None
+
+
+def _padded(grey: Grey, padding: NDArray[np.bool_]) -> Grey:
+    """``grey [1, n]`` where there is no padding, black where there is."""
+    whole = np.zeros(padding.shape, grey.dtype)
+    whole[~padding] = grey.ravel()
+    return whole
 
 
 def _levels(stored: NDArray[Any]) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ from raremix.runtime.files import replacing, sha256
 from raremix.runtime.progress import track
 
 DECODERS = (codestream, dicom, images, pixels)  # what is converted by others of these is converted again
+QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`""")
+DIED = "a process died over it, alone as well: it crashes its decoder, or takes more memory than there is"
 LESS_MEMORY = "free memory or use fewer cores, as by `taskset --cpu-list 0 dvc repro ingest`"
 
 
@@ -69,12 +72,14 @@ def converted(
 ) -> Iterator[tuple[list[Seen], list[Bad]]]:
     """Write each record's image as ``folder/<image_id>.png``, over all cores; one that fails is set aside.
 
+    So is one over which a process dies twice, the second time with no other beside it.
+
     ``folder`` is replaced as a whole when the block ends well. What an interrupted run had converted, or one whose
     block raised, is kept beside it, and not done again if source, size, window and code are the same. Bytes and order
     depend neither on ``workers`` nor on interruptions.
 
     Raises:
-        UserError: an image that is there can't be read, or a worker died over one; names it and says what to do.
+        UserError: an image that is there can't be read, or workers die over none in particular; says what to do.
     """
     with _replaced(folder) as (new, notes):
         code = _code()
@@ -115,14 +120,42 @@ def check_bad(seen: Sequence[Seen], bad: Sequence[Bad], most: float, file: Path)
 def _all(jobs: list[Job], workers: int | None) -> Iterator[Converted | str]:
     for job in jobs:
         _begun(job).unlink(missing_ok=True)
+        _fatal(job).unlink(missing_ok=True)
+    yield from track(_whatever_dies(jobs, workers), "ingest", total=len(jobs))
+
+
+def _whatever_dies(jobs: list[Job], workers: int | None) -> Iterator[Converted | str]:
+    """The results in order. What workers were at when one died is tried again, each image alone."""
+    done = 0
+    while done < len(jobs):
+        try:
+            for result in _side_by_side(jobs[done:], workers):
+                yield result
+                done += 1
+        except BrokenProcessPool:
+            suspects = [job for job in jobs if _begun(job).is_file()]
+            if not suspects:
+                raise UserError(f"ingest: processes die before they begin an image; {LESS_MEMORY}") from None
+            for job in suspects:
+                _alone(job)
+
+
+def _side_by_side(jobs: list[Job], workers: int | None) -> Iterator[Converted | str]:
     with ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_parent) as pool:
         try:
-            yield from track(pool.map(_convert, jobs, chunksize=4), "ingest", total=len(jobs))
-        except BrokenProcessPool:
-            raise UserError(_died([job for job in jobs if _begun(job).is_file()])) from None
+            yield from pool.map(_convert, jobs, chunksize=4)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _alone(job: Job) -> None:
+    """Convert the image while nothing else is, or note that a process dies over it."""
+    try:
+        list(_side_by_side([job], 1))
+    except BrokenProcessPool:
+        _begun(job).unlink()
+        _fatal(job).touch()
 
 
 def _begun(job: Job) -> Path:
@@ -130,13 +163,9 @@ def _begun(job: Job) -> Path:
     return job.note.with_suffix(".begun")
 
 
-def _died(jobs: Sequence[Job]) -> str:
-    sources = ", ".join(str(job.source) for job in jobs) or "an image"
-    over = "one of these" if len(jobs) > 1 else "this"
-    return (
-        f"{sources}: a process died while it converted {over}, out of memory or by a file that crashes its decoder; "
-        f"{LESS_MEMORY}, or else get the file again or take it out of data.root; what was converted is kept"
-    )
+def _fatal(job: Job) -> Path:
+    """The file that is there once a worker has died over the image alone."""
+    return job.note.with_suffix(".fatal")
 
 
 def _leave_interrupts_to_parent() -> None:
@@ -147,6 +176,8 @@ def _convert(job: Job) -> Converted | str:
     """The image's facts and fit, or the reason why it can't be used."""
     if done := _noted(job):
         return done
+    if _fatal(job).is_file():
+        return DIED
     _begun(job).touch()
     result = _converted(job)
     _begun(job).unlink()
@@ -214,8 +245,11 @@ def _only(targets: set[Path], folder: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
+    """What is wrong with an image; a decoder's words without what they quote, which may be a patient's name."""
     said = one_line(error)
-    return said if isinstance(error, UnreadableError) else f"can't be decoded: {type(error).__name__}: {said}"
+    if isinstance(error, UnreadableError):
+        return said
+    return f"can't be decoded: {type(error).__name__}: {QUOTED.sub('(...)', said)}"
 
 
 @contextmanager
@@ -225,6 +259,6 @@ def _replaced(folder: Path) -> Iterator[tuple[Path, Path]]:
     for path in (new, notes):
         path.mkdir(parents=True, exist_ok=True)
     yield new, notes
-    shutil.rmtree(notes)
     shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)
+    shutil.rmtree(notes)  # last: what is killed before that goes on where it was
