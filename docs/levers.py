@@ -35,7 +35,7 @@ from raremix.runtime.cores import cores
 from raremix.runtime.device import one_core
 from raremix.runtime.errors import UserError
 from stages.classify import Classify
-from stages.cli import read_section
+from stages.cli import leave, read_section
 from stages.mix import UNSEEN, Mix, Sift
 from stages.sections import Study
 from stages.sift import ARM, gains, taught
@@ -217,4 +217,7 @@ def _fit(draw: mix.Draw, classify: Classify):  # type: ignore[no-untyped-def]
 
 
 if __name__ == "__main__":
-    main(Path(__file__).parent / "levers.csv")
+    try:
+        main(Path(__file__).parent / "levers.csv")
+    except UserError as error:
+        leave(str(error), 2)
