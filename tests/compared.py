@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from raremix.data import images
 from raremix.data.checksums import write_checksums
 from raremix.data.manifest import FIXED
 from raremix.runtime.files import sha256
+from stages import compare as module
 from stages.compare import Compare, compare
 from stages.sections import Study
 
@@ -82,3 +84,17 @@ def keep_runs(profile, arms, shots=STUDY.shots, trials=STUDY.trials):
 def images_of_test(profile):
     split = pd.read_csv(profile / "splits" / "trial0.csv")
     return set(split.image_id[split.part == "test"])
+
+
+def whole(root):
+    """``root``, as a profile directory after compare."""
+    build(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "predict_run", fake_predict)
+        call(root)
+    return root
+
+
+def keyed(table, **keys):
+    """The rows of ``table`` whose columns ``keys`` names have these values."""
+    return table[(table[list(keys)] == list(keys.values())).all(axis=1)]
