@@ -41,6 +41,15 @@ class Counted:
         return self.function(*arguments)
 
 
+def decoded_again(tree, monkeypatch):
+    """How many images are decoded in a run that comes to its end with all six."""
+    with monkeypatch.context() as again:
+        killed_after(6, again)
+        again.setattr(room.dicom, "decode", counted := Counted(room.dicom.decode))
+        assert len(run(tree)) == 6
+    return counted.calls
+
+
 def test_interrupted_ingest_keeps_the_images_of_the_last(tree, monkeypatch):
     run(tree)
 
@@ -62,11 +71,7 @@ def test_a_killed_ingest_goes_on_where_it_was_and_ends_with_the_same_bytes(tree,
     assert outcome(tree) == whole, "the last run's images stay until the new ones are complete"
     (tree.parent / ".images.part" / "f.png").write_bytes(b"half a fi")  # killed while it was written: no note of it
     (tree.parent / ".images.part" / "of-other-data.png").write_bytes(b"")
-    with monkeypatch.context() as again:
-        killed_after(6, again)
-        again.setattr(room.dicom, "decode", counted := Counted(room.dicom.decode))
-        run(tree)
-    assert counted.calls == 2
+    assert decoded_again(tree, monkeypatch) == 2
     assert outcome(tree) == whole
     assert not list(tree.parent.glob(".images*"))
 
@@ -82,11 +87,7 @@ def test_an_ingest_killed_while_it_puts_its_images_in_place_goes_on_from_there(t
         during.setattr(Path, "rename", die)
         run(tree)
     assert not (tree.parent / "images").exists()
-    with monkeypatch.context() as again:
-        killed_after(6, again)
-        again.setattr(room.dicom, "decode", counted := Counted(room.dicom.decode))
-        run(tree)
-    assert counted.calls == 0
+    assert decoded_again(tree, monkeypatch) == 0
     assert outcome(tree) == whole
 
 
@@ -100,11 +101,7 @@ def test_what_was_converted_before_too_many_failed_is_not_done_again(tree, monke
     (tree / "train" / "a.dicom").write_bytes(whole)
     write_inventory(tree)
     monkeypatch.setattr(room, "cores", lambda: 1)
-    with monkeypatch.context() as again:
-        killed_after(6, again)
-        again.setattr(room.dicom, "decode", counted := Counted(room.dicom.decode))
-        assert len(run(tree)) == 6
-    assert counted.calls == 1
+    assert decoded_again(tree, monkeypatch) == 1
     assert not list(tree.parent.glob(".images*"))
 
 
