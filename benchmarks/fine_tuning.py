@@ -26,6 +26,7 @@ TRAINING = DreamBoothTraining(
     accumulation=1,
     gradient_checkpointing=False,
     compiled=False,
+    optimizer="adamw",
     lr=LR,
     text_encoder=False,
     prior_weight=1.0,

@@ -13,6 +13,7 @@ from raremix.classifier.published import check_imagenet
 from raremix.data.findings import known
 from raremix.diagnosis.editing import check_start
 from raremix.generator import preflight
+from raremix.generator.optimizers import KEPT
 from raremix.runtime.device import native
 from raremix.runtime.errors import UserError
 from stages.attributes import table
@@ -61,7 +62,8 @@ def check_weights(values: dict[str, Any]) -> str:
         return f"{base.pretrained} at {base.revision} will be downloaded; licence: {terms}\n"
     training, lora, mixed = tuning.training, tuning.lora_rank is not None, native(tuning.precision) == "bfloat16"
     averaged = training.ema_decay is not None
-    use = preflight.Use(values["ingest"].size, lora, training.text_encoder, averaged, mixed)
+    kept = KEPT[training.optimizer]
+    use = preflight.Use(values["ingest"].size, lora, training.text_encoder, averaged, mixed, kept)
     return preflight.check(folder, use) + "\n"
 
 

@@ -4,7 +4,8 @@ In: manifest, images and their checksums, splits, trained classifiers, validatio
 arm). Out: ``predictions.csv``; metrics weighted to natural prevalence (``runs.csv``, ``summary.json``,
 ``headline.json``) and with intervals (``arms.csv``), the differences between arms (``comparison.csv``), the answer
 (``answer.json``), decisions at validation's thresholds (``decisions.csv``) and the differences between arms in them
-(``decision_differences.csv``), tests of single trials' classifiers (``tests.csv``), and curves (``roc.csv``,
+(``decision_differences.csv``), tests of single trials' classifiers (``tests.csv``), scores among the images of the
+three readers who saw most abnormal ones (``trio.csv``; no row where readers are not known), and curves (``roc.csv``,
 ``pr.csv``, ``calibration.csv``).
 """
 
@@ -41,6 +42,7 @@ from raremix.evaluation.population import natural_and_test
 from raremix.evaluation.resampling import resamples
 from raremix.evaluation.runs import Run, find_runs, matrices, read_predictions
 from raremix.evaluation.thresholds import operating_points
+from raremix.evaluation.trio import images_within, scores_within
 from raremix.runtime.device import one_core
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import write_json
@@ -137,6 +139,11 @@ def compare(
     differences = compare_arms(decisions, called, labels, groups, compare.level, (compare.shots, None))
     write_csv(differences.drop(columns="p_holm"), out / "decision_differences.csv", "%.6g")
     held = pairs(scores)
+    trio = [
+        scores_within(images_within(rows), one, list(test["image_id"]), labels, _of(one, scores, study.trials), groups)
+        for one in found
+    ]
+    write_csv(pd.concat(trio), out / "trio.csv", "%.6g")
     write_csv(tested(held, scores, thresholds, study.trials, labels, study.findings), out / "tests.csv", "%.6g")
     primary = {arm: stack for (shots, arm), stack in scores.items() if shots == compare.shots}
     for name, curve in (("roc", mean_roc), ("pr", mean_precision_recall)):
@@ -159,6 +166,11 @@ def _predict(
     columns = ["arm", "shots", "trial", "image_id", "part", "finding", "label", "probability"]
     write_csv(pd.concat(tables)[columns], out, "%.6g")
     return {key: np.stack(trials) for key, trials in scores.items()}
+
+
+def _of(run: Run, scores: Scores, trials: Sequence[int]) -> Array:
+    """The probabilities ``[images, findings]`` of one run."""
+    return scores[run.shots, run.arm][trials.index(run.trial)]
 
 
 def _thresholds(runs: list[Run], findings: list[str]) -> dict[tuple[int, str], Array]:

@@ -1,14 +1,16 @@
 """Train, validation and test, and each trial's few-shot images.
 
 In: data/manifest.csv, data/votes.csv, the images.
-Out: data/duplicates.csv (nearly the same image in two parts; any stops the stage); data/splits/trial<k>.csv, corpus.csv
-(what base may learn from), plan-<shots>-<k>.csv (the label sets of synthetic positives: their share, and how many
-images dreambooth_mix lacks, by finding); metrics/split/counts.csv, imbalance.csv (what the plan leaves).
+Out: data/duplicates.csv (nearly the same image in two parts; any stops the stage, unless split.duplicates has them left
+out); data/splits/trial<k>.csv, corpus.csv (what base may learn from), plan-<shots>-<k>.csv (the label sets of synthetic
+positives: their share, and how many images dreambooth_mix lacks, by finding); metrics/split/counts.csv, imbalance.csv
+(what the plan leaves).
 """
 
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, OpenUnitInterval
@@ -35,6 +37,7 @@ class Split:
     company: (
         ClosedUnitInterval  # of synthetic images: 1 for other findings as often as with real ones, 0 as in the corpus
     )
+    duplicates: Literal["refuse", "leave_out"]  # nearly the same image in two parts: stop, or keep the tested one
 
 
 def split(
@@ -51,10 +54,12 @@ def split(
     frame = read_manifest(manifest)
     task = known(study.findings, findings(frame), "study.findings")
     parts = room.partition(frame, findings(frame), split.seed, split.validation, split.test)
-    room.check_parts(frame, parts, task, split.min_validation)
     pairs = audit.across(frame, parts, read_checksums(checksums))
     write_csv(pairs, duplicates, "%.4f")
-    audit.refuse(pairs, duplicates)
+    if split.duplicates == "refuse":
+        audit.refuse(pairs, duplicates)
+    parts = audit.without(pairs, frame, parts)
+    room.check_parts(frame, parts, task, split.min_validation)
     trials = {k: room.draw_trial(frame, parts, study.minority, max(study.shots), split.seed, k) for k in study.trials}
     corpus = room.corpus(frame, read_votes(votes, frame), parts, task)
     others = [finding for finding in findings(frame) if finding not in task]

@@ -115,7 +115,8 @@ def compare(folder: Path) -> None:
         write(folder, f"compare/{name}.csv", [["finding", "arm", x, y], *points])
     header = "shots arm trial finding images positives auroc ap".split()
     within = [[10, arm, k, name, 50, 8, 0.8, 0.3 + k / 5] for arm in ARMS for k in (0, 1) for name in families]
-    write(folder, "validate/trio.csv", [header, *within])
+    for part in ("validate", "compare"):
+        write(folder, f"{part}/trio.csv", [header, *within])
     header = "shots arm trial finding threshold balanced_accuracy f1 calibration_error".split()
     called = [[10, arm, k, name, 0.3, 0.6 + k / 5, 0.4, 0.05] for arm in ARMS for k in (0, 1) for name in families]
     write(folder, "compare/decisions.csv", [header, *called])

@@ -56,6 +56,18 @@ def test_a_finding_is_one_token_and_no_token_is_unknown():
     assert len(set(strange)) > 5
 
 
+def test_what_a_prompt_loses_for_its_length_is_told_once(capsys):
+    tokens = tokenizer(captions.vocabulary([]), 6)
+    fits, longer = "chest x-ray pa view", "chest x-ray ap view male"
+    ids = token_ids([fits, longer, longer], tokens)
+    assert ids.shape == (3, 6)
+    assert capsys.readouterr().out == (
+        f"a prompt of 7 tokens is cut after 6, what it ends with is not seen: {longer}\n"
+    )
+    token_ids([longer], tokens)
+    assert capsys.readouterr().out == ""
+
+
 def test_every_word_of_a_caption_is_in_the_vocabulary(tables):
     words = set(captions.vocabulary([]))
     for described in captions.describe(tables / "metadata.csv", tables / "corpus.csv").values():

@@ -14,6 +14,7 @@ from raremix.classifier.recipe import RECIPES, Recipe, recipe
 from raremix.classifier.train import EVERYONES, Examples, train
 from raremix.data.views import Views, affine
 from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.device import sent
 from raremix.runtime.errors import UserError
 from stages.sections import ARMS
 
@@ -55,7 +56,9 @@ def test_killed_and_resumed_ends_with_the_same_weights(killed_after):
     assert same(whole, resumed)
 
 
-@pytest.mark.parametrize("recipe", [Recipe(late=0.5), Recipe(late=0.5, head_only=True), Recipe("ldam_drw", 0.5)])
+@pytest.mark.parametrize(
+    "recipe", [Recipe(late=0.5), Recipe(late=0.5, head_only=True), Recipe("ldam_drw", 0.5, anew=False)]
+)
 def test_killed_in_either_phase_and_resumed_ends_with_the_same_weights(recipe, killed_after):
     data = replace(examples(), late=np.arange(12.0))
     whole, losses = fit("whole", data=data, recipe=recipe)
@@ -99,6 +102,48 @@ def test_the_average_of_a_late_phase_forgets_as_fast_as_the_phase_is_short():
     first, last = averaged(1.0), averaged(0.0)  # of the phase's two steps
     assert not torch.allclose(first, last)
     assert torch.allclose(averaged(0.5), 0.5**4 * first + (1 - 0.5**4) * last, atol=1e-7)
+
+
+def test_a_late_phase_begins_anew_unless_it_says_otherwise(monkeypatch):
+    def rates(recipe):
+        seen = []
+        step = torch.optim.AdamW.step
+
+        def keep(self, *given):
+            seen.append(self.param_groups[0]["lr"])
+            return step(self, *given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.optim.AdamW, "step", keep)
+            fit("rates", replace(tiny.CLASSIFIER, steps=10), recipe=recipe)
+        return seen
+
+    whole = rates(EVERYONES)
+    assert rates(Recipe(late=0.5, anew=False)) == whole
+    assert whole[1:] == sorted(whole[1:], reverse=True), "after the step of warming up"
+    again = rates(Recipe(late=0.5))
+    assert again[:5] == again[5:]
+
+
+def test_an_average_that_does_not_begin_anew_is_that_of_all_steps():
+    training = replace(tiny.CLASSIFIER, steps=8, ema_decay=0.5)
+    one, other, anew = (
+        fit(name, training, recipe=recipe)[0]
+        for name, recipe in (("one", EVERYONES), ("other", Recipe(late=0.5, anew=False)), ("anew", Recipe(late=0.5)))
+    )
+    assert same(one, other)
+    assert not same(one, anew)
+
+
+def test_a_batch_is_sent_as_it_is_kept_and_augmented_where_the_network_is(monkeypatch):
+    def keep(tensor, where):
+        moved.append((tensor.dtype, tuple(tensor.shape)))
+        return sent(tensor, where)
+
+    moved = []
+    monkeypatch.setattr("raremix.classifier.train.sent", keep)
+    fit("sent", replace(tiny.CLASSIFIER, steps=1))
+    assert moved == [(torch.uint8, (4, 1, 32, 32)), (torch.float32, (4, 2))]
 
 
 def test_every_recipe_is_of_an_arm():

@@ -12,8 +12,10 @@ from compared import (
     call,
     fake_predict,
     images_of_test,
+    keyed,
     whole,
 )
+from sklearn.metrics import average_precision_score
 
 from raremix.data import images
 from raremix.evaluation.answer import answer
@@ -150,6 +152,25 @@ def test_each_arm_has_an_interval_of_its_own_around_its_mean_over_trials(done):
     assert own.high.le(1).all()
     wide = own.set_index(["shots", "arm", "finding", "metric"]).eval("high - low")
     assert (wide.xs("nodule", level="finding") > wide.xs("macro", level="finding")).mean() > 0.5
+
+
+def test_where_readers_are_known_the_trio_has_scores_of_its_own(done, profile):
+    header = "shots,arm,trial,finding,images,positives,auroc,ap"
+    assert (done / "out" / "trio.csv").read_text() == header + "\n"
+    manifest = pd.read_csv(profile / "manifest.csv", dtype=str, keep_default_na=False)
+    manifest["reader_trio"] = np.where(np.arange(len(manifest)) % 2, "R10|R8|R9", "R1|R2|R3")
+    manifest.to_csv(profile / "manifest.csv", index=False)
+    call(profile)
+    found = pd.read_csv(profile / "out" / "trio.csv")
+    assert ",".join(found.columns) == header
+    assert len(found) == 36 * 6
+    read = set(manifest.image_id[manifest.reader_trio == "R10|R8|R9"]) & images_of_test(profile)
+    assert set(found.images) == {len(read)}
+    told = pd.read_csv(profile / "out.csv")
+    mine = keyed(told[told.image_id.isin(read)], shots=10, arm="oversample", trial=2, finding="nodule")
+    row = keyed(found, shots=10, arm="oversample", trial=2, finding="nodule").iloc[0]
+    assert row.positives == mine.label.sum()
+    assert row.ap == pytest.approx(average_precision_score(mine.label, mine.probability), abs=1e-5)
 
 
 def test_same_study_same_bytes(done, profile):

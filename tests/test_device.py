@@ -7,7 +7,7 @@ from contextvars import ContextVar
 import pytest
 import torch
 
-from raremix.runtime.device import arithmetic, device, laid_out, native, one_core
+from raremix.runtime.device import arithmetic, device, laid_out, native, one_core, sent
 
 
 @pytest.fixture
@@ -78,3 +78,23 @@ def test_a_gpu_multiplies_what_it_is_asked_to_and_lays_networks_out_for_it(monke
         assert laid_out(layer) is layer
     assert moved == [((torch.device("cuda"),), {}), ((), {"memory_format": torch.channels_last})]
     assert not laid_out(layer).weight.is_contiguous(memory_format=torch.channels_last)
+
+
+class Recorded:
+    """In place of a tensor on a machine with a GPU."""
+
+    def __init__(self):
+        self.asked = []
+
+    def pin_memory(self):
+        self.asked.append("pinned")
+        return self
+
+    def to(self, where, non_blocking=False):
+        self.asked.append((where.type, non_blocking))
+        return self
+
+
+def test_what_is_sent_to_a_gpu_leaves_from_pinned_memory_and_is_not_waited_for():
+    assert sent(Recorded(), torch.device("cuda")).asked == ["pinned", ("cuda", True)]
+    assert sent(Recorded(), torch.device("cpu")).asked == [("cpu", False)]

@@ -1,5 +1,6 @@
 """Of every training: which kernel steps its weights, and how exactly they are kept."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from raremix.generator import autoencoder, denoiser
 from raremix.generator.base import load
+from raremix.generator.optimizers import KEPT, optimizer
 from raremix.runtime.checkpoints import Checkpoint
 
 TRAININGS = {
@@ -52,9 +54,9 @@ def activations():
 def test_every_step_is_one_fused_kernel(base, stepped, training):
     TRAININGS[training](base)
     assert len(stepped) == 4
-    for optimizer in stepped:
-        assert type(optimizer) is torch.optim.AdamW
-        assert all(group["fused"] for group in optimizer.param_groups)
+    for steps in stepped:
+        assert type(steps) is torch.optim.AdamW
+        assert all(group["fused"] for group in steps.param_groups)
 
 
 def test_what_is_multiplied_in_bfloat16_is_kept_in_float32(base, stepped, activations, monkeypatch):
@@ -67,3 +69,23 @@ def test_what_is_multiplied_in_bfloat16_is_kept_in_float32(base, stepped, activa
     moments = [state[name] for state in stepped[-1].state.values() for name in ("exp_avg", "exp_avg_sq")]
     assert len(moments) == 2 * len(weights)
     assert {tensor.dtype for tensor in (*weights, *moments)} == {torch.float32}
+
+
+def test_adafactor_keeps_less_of_each_weight_and_learns():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(8, 16, 3), torch.nn.Flatten(), torch.nn.Linear(64, 32))
+    seen, kept, losses = torch.randn(32, 8, 4, 4), {}, []
+    for name, bytes_a_weight in KEPT.items():
+        network = deepcopy(model)
+        steps = optimizer(name, network.parameters(), 1e-2)
+        for _ in range(30):
+            losses.append(network(seen).square().mean())
+            losses[-1].backward()
+            steps.step()
+            steps.zero_grad()
+        assert losses[-1] < 0.5 * losses[-30]
+        for weight in (network[0].weight, network[2].weight):
+            held = sum(4 * state.numel() for state in steps.state[weight].values() if state.numel() > 1)
+            assert held <= bytes_a_weight * weight.numel()
+            kept[name, weight.ndim] = held
+    assert kept["adamw", 2] > 20 * kept["adafactor", 2]

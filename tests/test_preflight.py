@@ -17,7 +17,7 @@ from raremix.runtime.errors import UserError
 from stages.check import check as check_params
 from stages.check import check_weights
 
-USE = Use(SIZE, lora=False, text_encoder=False, averaged=False, mixed=False)
+USE = Use(SIZE, lora=False, text_encoder=False, averaged=False, mixed=False, kept=8)
 SOURCE, REVISION = "CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b"
 
 
@@ -39,13 +39,16 @@ def numbers(pipeline, *names):
         ({}, ["unet"], []),
         ({"text_encoder": True}, ["unet", "text_encoder"], []),
         ({"lora": True}, [], []),
-        ({"mixed": True}, ["unet"], ["unet", "text_encoder"]),
+        ({"mixed": True}, ["unet"], ["unet"]),
+        ({"mixed": True, "text_encoder": True}, ["unet", "text_encoder"], ["unet", "text_encoder"]),
+        ({"kept": 3}, ["unet"], []),
     ],
 )
 def test_memory_is_that_of_base_and_copy_gradients_and_moments(folder, monkeypatch, changes, learned, copies):
     pipeline = load(folder)
     whole = 4 * numbers(pipeline, "unet", "vae", "text_encoder")
-    needed = 2 * whole + 12 * numbers(pipeline, *learned) + 2 * numbers(pipeline, *copies)
+    each = 4 + changes.get("kept", 8)
+    needed = 2 * whole + each * numbers(pipeline, *learned) + 2 * numbers(pipeline, *copies)
     monkeypatch.setattr(preflight, "_free", lambda: needed)
     told = check(folder, replace(USE, **changes))
     assert told.startswith(f"{folder}: {whole / 4e6:.0f} million parameters, ")
@@ -55,12 +58,12 @@ def test_memory_is_that_of_base_and_copy_gradients_and_moments(folder, monkeypat
         check(folder, replace(USE, **changes))
 
 
-def test_where_there_is_a_gpu_the_base_model_lies_beside_it(monkeypatch):
+def test_where_there_is_a_gpu_it_holds_what_steps_need(monkeypatch):
     count, needed = {"unet": 5, "vae": 2, "text_encoder": 3}, []
     for kind in ("cpu", "cuda"):
         monkeypatch.setattr(preflight, "device", lambda kind=kind: torch.device(kind))
         needed.append(preflight._needed(count, USE))
-    assert needed[0] - needed[1] == 4 * 10
+    assert needed[0] - needed[1] == 4 * (10 + 2 + 3)
 
 
 def test_averages_are_weights_once_more(folder, monkeypatch):

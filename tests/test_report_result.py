@@ -20,11 +20,13 @@ def run(tmp_path):
 
 def test_within_the_trio_of_readers_arms_have_means_of_their_own(run):
     (fold,) = [one for one in arms(run).blocks if isinstance(one, Fold)]
-    (found,) = [one for one in fold.blocks if one.caption.startswith("Validation images of readers R8, R9 and R10")]
-    assert [cell.text for cell in found.rows[0]] == ["vanilla", "cardiomegaly", "50", "8", "0.800", "0.400"]
+    found = [one for one in fold.blocks if "images of readers R8, R9 and R10" in one.caption]
+    assert [one.caption.split()[0] for one in found] == ["Validation", "Test"]
+    for one in found:
+        assert [cell.text for cell in one.rows[0]] == ["vanilla", "cardiomegaly", "50", "8", "0.800", "0.400"]
     (run.metrics / "validate" / "trio.csv").write_text("shots,arm,trial,finding,images,positives,auroc,ap\n")
     (fold,) = [one for one in arms(run).blocks if isinstance(one, Fold)]
-    assert not [one for one in fold.blocks if one.caption.startswith("Validation images")]
+    assert [one.caption.split()[0] for one in fold.blocks if "images of readers" in one.caption] == ["Test"]
 
 
 def test_the_answer_comes_first_and_has_its_comparisons(run):
@@ -74,7 +76,8 @@ def test_deviations_over_trials_are_folded_and_any_further_metric_with_them(run)
     (fold,) = [one for one in arms(run).blocks if isinstance(one, Fold)]
     folded = Section("", fold.blocks)
     captions = [one.caption.split(",")[0] for one in fold.blocks]
-    assert captions == ["Average precision", "AUROC", "ece", "Validation images of readers R8"]
+    trio = [f"{part} images of readers R8" for part in ("Validation", "Test")]
+    assert captions == ["Average precision", "AUROC", "ece", *trio]
     assert table(folded, "Average precision")[1][:3] == ["vanilla", "0.100 ± 0.010", "0.300 ± 0.010"]
     assert table(folded, "AUROC")[1][1] == "–", "vanilla has no AUROC there"  # noqa: RUF001
 

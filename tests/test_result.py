@@ -272,5 +272,11 @@ def test_a_profile_s_line_names_the_params_that_were_others(tmp_path):
 
     assert told() == "; of other params than now: sift.kept)"
     assert told(sift={"kept": 0.5}, launch="accelerate launch -m") == ")"
+    then = params | {"sift": {"kept": 0.5}, "dreambooth": {"training": {"optimizer": "adafactor"}}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(then))
+    assert told(sift={"kept": 0.5}) == "; of other params than now: dreambooth.training)"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(then | {"dreambooth": {"training": {"optimizer": "adamw"}}}))
+    assert told(sift={"kept": 0.5}) == ")", "it came later, and says what was so before"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params | {"sift": {"kept": 0.5}}))
     older = {"base": {"steps": 1, "rates": {"low": 2}}, "study": {"trials": [0], "arms": ["vanilla"]}}
     assert told(sift={"kept": 0.5}, **older) == "; of other params than now: base.rates, study.arms)"

@@ -17,7 +17,7 @@ from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import seeded
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import full_disk, read_json, replacing, sha256, write_json
-from raremix.runtime.losses import Losses
+from raremix.runtime.losses import TOGETHER, Losses
 from raremix.runtime.schedule import cosine
 from raremix.runtime.seeds import generator, seed_for
 
@@ -230,9 +230,35 @@ def test_saving_waits_for_its_time(monkeypatch):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step():
     losses = Losses()
-    losses.append(torch.tensor(1.0))
+    for value in (1.0, math.nan, 2.0):
+        losses.append(torch.tensor(value))
     with pytest.raises(UserError, match="nan at step 1"):
-        losses.append(torch.tensor(math.nan))
+        losses.values  # noqa: B018 - reads them
+
+
+def test_losses_are_read_together_and_none_is_saved_that_is_not_finite(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    losses = Losses()
+    for step in range(TOGETHER - 1):
+        losses.append(torch.tensor(math.inf if step == 5 else float(step)))
+    with pytest.raises(UserError, match="inf at step 5"):
+        Checkpoint("stage").save(TOGETHER, losses=losses)
+    assert Checkpoint("stage").restore(losses=Losses()) == 0
+    losses = Losses()
+    losses.append(torch.tensor(math.nan))
+    with pytest.raises(UserError, match="nan at step 0"):
+        for step in range(TOGETHER - 1):
+            losses.append(torch.tensor(float(step)))
+
+
+def test_losses_of_a_checkpoint_go_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = Losses(), Losses()
+    first.append(torch.tensor(0.5))
+    Checkpoint("stage").save(1, losses=first)
+    assert Checkpoint("stage").restore(losses=second) == 1
+    second.append(torch.tensor(0.25))
+    assert second.values == [0.5, 0.25]
 
 
 def test_the_learning_rate_rises_and_falls_to_nothing():

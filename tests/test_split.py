@@ -181,7 +181,19 @@ def stage(tmp_path):
             "shots": [2, 4],
             "trials": [0, 1],
         }
-        section = Split(**({"seed": 0, "validation": 0.25, "test": 0.2, "min_validation": 3, "company": 1.0} | changes))
+        section = Split(
+            **(
+                {
+                    "seed": 0,
+                    "validation": 0.25,
+                    "test": 0.2,
+                    "min_validation": 3,
+                    "company": 1.0,
+                    "duplicates": "refuse",
+                }
+                | changes
+            )
+        )
         names = ("manifest.csv", "votes.csv", "images.sha256", "splits", "duplicates.csv", "metrics")
         paths = (tmp_path / name for name in names)
         split(Study(**usual | (study or {})), section, *paths)
@@ -214,6 +226,21 @@ def test_stage_stops_at_an_image_that_is_in_two_parts(stage):
         stage(twins=(parts["test"], parts["train"]))
     listed = stage().parent / "duplicates.csv"
     assert listed.read_text() == "part,image_id,other_part,other_image_id,distance\n"
+
+
+def test_of_an_image_in_two_parts_the_tested_one_is_kept_where_that_is_asked(stage):
+    parts = read_trial(stage() / "trial0.csv").groupby("part")["image_id"].first()
+    out = stage(twins=(parts["test"], parts["train"]), duplicates="leave_out")
+    listed = pd.read_csv(out.parent / "duplicates.csv")
+    assert listed[["image_id", "other_image_id"]].to_numpy().tolist() == [[parts["test"], parts["train"]]]
+    for number in (0, 1):
+        trial = read_trial(out / f"trial{number}.csv").set_index("image_id")
+        assert trial["part"][parts["test"]] == "test"
+        assert trial["part"][parts["train"]] == "left_out"
+        assert (trial["part"] == "left_out").sum() == 1
+    assert parts["train"] not in set(pd.read_csv(out / "corpus.csv")["image_id"])
+    counts = pd.read_csv(out.parent / "metrics" / "counts.csv").query("finding == 'all'").groupby("part")["images"]
+    assert counts.first()["left_out"] == 1
 
 
 def test_stage_tells_what_the_plan_leaves(stage):

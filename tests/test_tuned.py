@@ -1,5 +1,6 @@
 import resource
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -102,6 +103,65 @@ def test_less_memory_learns_the_same(base, monkeypatch, change):
     assert (saving - whole).norm() < 1e-4 * whole.norm()
 
 
+def short_of_memory(pipeline, most):
+    """Have its UNet find no memory for more than ``most`` images."""
+    forward = pipeline.unet.forward
+
+    def tried(noisy, *given, **named):
+        if len(noisy) > most:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(noisy, *given, **named)
+
+    pipeline.unet.forward = tried
+    return pipeline
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Tells that models are to find no memory for more than so many images."""
+    load_base = load
+
+    def _short(most):
+        monkeypatch.setattr(sys.modules[__name__], "load", lambda folder: short_of_memory(load_base(folder), most))
+
+    return _short
+
+
+def test_where_memory_is_short_a_step_is_worked_through_in_more_parts(base, short, capsys):
+    asked, losses = teach(base, "asked", replace(tiny.DREAMBOOTH, accumulation=4))
+    short(1)
+    found, others = teach(base, "found")
+    told = capsys.readouterr().out
+    assert "no memory for a step in 1 parts; trying 2" in told
+    assert told.count("trying 4") == 1, "it is not tried again"
+    assert others == losses
+    assert all(torch.equal(a, b) for a, b in zip(weights(asked).values(), weights(found).values(), strict=True))
+
+
+def test_no_memory_for_one_image_of_a_step_is_one_clear_line(base, short):
+    short(0)
+    with pytest.raises(
+        UserError, match=r"^the cpu has no memory left for 1 of a step's images at once; raise .*adafactor"
+    ):
+        teach(base)
+
+
+def test_processes_that_share_a_step_stop_where_one_lacks_memory(monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(UserError, match="no memory left for 2 of a step's images"):
+        dreambooth._more(2, 4)
+
+
+@pytest.mark.parametrize("text_encoder", [False, True])
+def test_what_no_step_needs_leaves_the_device_but_for_samples(base, monkeypatch, text_encoder):
+    here, moved = torch.device("cpu", 0), []
+    monkeypatch.setattr(dreambooth, "device", lambda: here)
+    monkeypatch.setattr(dreambooth, "_put", lambda models, where: moved.append((len(models), where == here)))
+    teach(base, training=replace(tiny.DREAMBOOTH, sample_every=2, text_encoder=text_encoder))
+    count = 1 if text_encoder else 2  # the autoencoder, and the text encoder where it does not learn
+    assert moved == [(count, False), *[(count, True), (count, False)] * 2, (count, True)]
+
+
 def test_more_parts_than_images_are_refused():
     with pytest.raises(UserError, match=r"accumulation: 5 parts of 4 images"):
         replace(tiny.DREAMBOOTH, accumulation=5)
@@ -159,12 +219,18 @@ def test_a_compiled_step_learns_the_same(base, compiled_graphs):
 
 
 @pytest.mark.parametrize(
-    ("text_encoder", "lora_rank", "ema_decay"), [(False, None, None), (True, None, 0.9), (False, 2, None)]
+    ("text_encoder", "lora_rank", "ema_decay", "stepped_by"),
+    [
+        (False, None, None, "adamw"),
+        (True, None, 0.9, "adamw"),
+        (False, 2, None, "adamw"),
+        (True, None, None, "adafactor"),
+    ],
 )
 def test_dreambooth_killed_and_resumed_ends_with_the_same_bytes(
-    base, tmp_path, killed_after, text_encoder, lora_rank, ema_decay
+    base, tmp_path, killed_after, text_encoder, lora_rank, ema_decay, stepped_by
 ):
-    training = replace(tiny.DREAMBOOTH, text_encoder=text_encoder, ema_decay=ema_decay)
+    training = replace(tiny.DREAMBOOTH, text_encoder=text_encoder, ema_decay=ema_decay, optimizer=stepped_by)
     whole, losses = teach(base, "whole", training, lora_rank)
     with killed_after(2), pytest.raises(KeyboardInterrupt):
         teach(base, "killed", training, lora_rank)

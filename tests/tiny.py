@@ -30,6 +30,7 @@ DREAMBOOTH = DreamBoothTraining(
     accumulation=1,
     gradient_checkpointing=False,
     compiled=False,
+    optimizer="adamw",
     lr=1e-3,
     text_encoder=False,
     prior_weight=1.0,

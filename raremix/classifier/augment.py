@@ -7,6 +7,7 @@ from jsonargparse.typing import NonNegativeFloat
 from torchvision.transforms import v2
 
 from raremix.data.views import Views, affine
+from raremix.runtime.device import sent
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Augmentation:
 
 def augment(images: torch.Tensor, augmentation: Augmentation, random: torch.Generator) -> torch.Tensor:
     """A random view of each of ``images [n, 1, side, side]`` in 0..1, with random contrast and brightness."""
-    contrast, brightness = 2 * torch.rand(2, len(images), 1, 1, 1, generator=random) - 1
+    contrast, brightness = sent(2 * torch.rand(2, len(images), 1, 1, 1, generator=random) - 1, images.device)
     seen = affine(images, augmentation.views, random)
     return (seen * torch.exp(contrast * augmentation.contrast) + brightness * augmentation.brightness).clamp(0, 1)
 

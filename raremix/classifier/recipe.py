@@ -11,14 +11,15 @@ class Recipe:
 
     loss: LossName = "cross_entropy"
     late: float = 0.0  # share of the steps, the last ones, that are a phase of their own
-    head_only: bool = False  # in the late phase the last layer alone is trained
+    anew: bool = True  # learning rate and average of weights begin anew with that phase
+    head_only: bool = False  # in it the last layer alone is trained
     randaugment: bool = False
 
 
 RECIPES = {
     "reweight": Recipe(loss="class_balanced"),
     "crt": Recipe(late=0.1, head_only=True),  # 10 of 100 epochs in Kang et al. 2020
-    "ldam_drw": Recipe(loss="ldam_drw", late=0.2),  # from epoch 160 of 200 in Cao et al. 2019
+    "ldam_drw": Recipe(loss="ldam_drw", late=0.2, anew=False),  # from epoch 160 of 200 in Cao et al. 2019
     "classical_augmentation": Recipe(randaugment=True),
     "synthetic_pretrain": Recipe(late=0.5),
 }

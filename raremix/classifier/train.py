@@ -14,7 +14,7 @@ from raremix.classifier.loss import loss_of
 from raremix.classifier.model import last_layer, normalised, on_device
 from raremix.classifier.recipe import Recipe
 from raremix.runtime.checkpoints import Checkpoint
-from raremix.runtime.device import Precision, arithmetic, device, seeded
+from raremix.runtime.device import Precision, arithmetic, device, seeded, sent
 from raremix.runtime.losses import Losses
 from raremix.runtime.progress import track
 from raremix.runtime.schedule import cosine
@@ -48,7 +48,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class _Phase:
-    """Steps with a learning rate and an average of weights of their own."""
+    """Steps that are drawn and weighted alike, and the span of their learning rate and of their average of weights."""
 
     begin: int
     end: int
@@ -63,7 +63,7 @@ class _Phase:
         return highest * cosine(step - self.begin, self.length, warmup=self.length // 10)
 
     def ema_decay(self, training: ClassifierTraining) -> float:
-        """The ``training``'s, told of all its steps: a phase of fewer forgets in the same share of them."""
+        """The ``training``'s, told of all its steps: a span of fewer forgets in the same share of them."""
         return float(training.ema_decay ** (training.steps / self.length))
 
 
@@ -77,7 +77,7 @@ def train(
 ) -> tuple[nn.Module, list[float]]:
     """Fit ``model`` to batches drawn by weight; its averaged weights, and the losses.
 
-    Each phase of the ``recipe`` has a learning rate and an average of its own.
+    Each phase of the ``recipe`` has a learning rate and an average of its own, unless it says otherwise.
     """
     model = on_device(model)
     averaged = AveragedModel(model, use_buffers=True)
@@ -85,25 +85,26 @@ def train(
     images = torch.from_numpy(examples.images)[:, None]
     labels = torch.tensor(examples.labels)
     criterion = loss_of(recipe.loss, examples.labels)
-    early, late = _phases(examples, training.steps, recipe)
+    turn = training.steps - round(recipe.late * training.steps)
+    early, late = _phases(examples, training.steps, turn, recipe)
     losses = Losses()
     parts = {"model": model, "averaged": averaged, "optimizer": optimizer, "losses": losses}
     start = checkpoint.restore(**parts)
     for step in track(range(start, training.steps), f"classifier {seed}", training.steps, start):
         random = seeded("classifier", seed, step)
         torch.manual_seed(seed_for("classifier", seed, step))  # some networks drop out, and RandAugment draws from it
-        phase = late if step >= late.begin else early
+        phase = late if step >= turn else early
         if step == phase.begin:
             averaged.n_averaged.zero_()
         averaged.multi_avg_fn = get_ema_multi_avg_fn(phase.ema_decay(training))
         _trainable(model, head_only=phase.late and recipe.head_only)
         chosen = torch.multinomial(phase.weights, training.batch, replacement=True, generator=random)
-        seen = augment(images[chosen].float() / 255, training.augmentation, random)
+        seen = augment(sent(images[chosen], device()).float() / 255, training.augmentation, random)
         seen = randaugment(seen) if recipe.randaugment else seen
         optimizer.param_groups[0]["lr"] = phase.lr(training.lr, step)
         with arithmetic(training.precision):
-            logits = model(normalised(seen.to(device()))).float()
-        loss = criterion(logits, labels[chosen].to(device()), phase.late)
+            logits = model(normalised(seen)).float()
+        loss = criterion(logits, sent(labels[chosen], device()), phase.late)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -113,12 +114,12 @@ def train(
     return averaged.module.eval(), losses.values
 
 
-def _phases(examples: Examples, steps: int, recipe: Recipe) -> tuple[_Phase, _Phase]:
-    """The first one and the late one, which is empty for most recipes."""
-    turn = steps - round(recipe.late * steps)
+def _phases(examples: Examples, steps: int, turn: int, recipe: Recipe) -> tuple[_Phase, _Phase]:
+    """The one before step ``turn`` and the late one, which is empty for most recipes."""
     weights = torch.tensor(examples.weights)
     late = weights if examples.late is None else torch.tensor(examples.late)
-    return _Phase(0, turn, False, weights), _Phase(turn, steps, True, late)
+    spans = ((0, turn), (turn, steps)) if recipe.anew else ((0, steps), (0, steps))
+    return _Phase(*spans[0], False, weights), _Phase(*spans[1], True, late)
 
 
 def _trainable(model: nn.Module, head_only: bool) -> None:

@@ -19,6 +19,7 @@ from raremix.data.resemblance import SIDE, distances
 from raremix.runtime.errors import UserError
 
 APART = ("test", "validation")  # parts of which no other may hold an image; test first
+LEFT_OUT = "left_out"  # the part of what no stage is to see
 CHUNK = 256  # images in memory at full size
 COLUMNS = ["part", "image_id", "other_part", "other_image_id", "distance"]
 
@@ -51,9 +52,17 @@ def refuse(pairs: pd.DataFrame, file: Path) -> None:
         first = pairs.iloc[0]
         raise UserError(
             f"'{first['image_id']}' of {first['part']} and '{first['other_image_id']}' of {first['other_part']} are "
-            f"nearly the same image; {file} lists all {len(pairs)} such pairs; take one of each out of data.root "
-            "(labels without their image count against ingest.max_bad) and run `dvc repro`"
+            f"nearly the same image; {file} lists all {len(pairs)} such pairs; look at them, then say "
+            "params.yaml, split.duplicates: leave_out, which keeps of each the one that is tested"
         )
+
+
+def without(pairs: pd.DataFrame, frame: pd.DataFrame, parts: "pd.Series[str]") -> "pd.Series[str]":
+    """``parts`` of the rows of ``frame``, where of each of ``pairs`` the image in the later part is ``left_out``.
+
+    So it is the one that trains, or that validates what another tests.
+    """
+    return parts.mask(frame["image_id"].isin(pairs["other_image_id"]), LEFT_OUT)
 
 
 def _near(pictures: NDArray[np.uint8], others: NDArray[np.uint8]) -> list[tuple[int, int, float]]:

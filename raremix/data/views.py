@@ -7,6 +7,8 @@ import torch
 from jsonargparse.typing import NonNegativeFloat
 from torch.nn import functional
 
+from raremix.runtime.device import sent
+
 
 @dataclass(frozen=True)
 class Views:
@@ -26,5 +28,6 @@ def affine(images: torch.Tensor, views: Views, random: torch.Generator) -> torch
         torch.stack(row, 1)
         for row in ((cosine, -sine, 2 * views.shift * right), (sine, cosine, 2 * views.shift * down))
     ]
-    grid = functional.affine_grid(torch.stack(rows, 1).to(images), list(images.shape), align_corners=False)
+    theta = sent(torch.stack(rows, 1).to(images.dtype), images.device)
+    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -14,6 +14,8 @@ APART = frozenset(
     "launch data attributes report audit fidelity truth measured explain code "
     "latents editing readers boundary implicit planted sensitivity".split()
 )
+# Params that came later, with values that say what was so before.
+LATER = {"split.duplicates": "refuse", "dreambooth.training.optimizer": "adamw"}
 
 
 def made(metrics: Path) -> str:
@@ -33,8 +35,17 @@ def made(metrics: Path) -> str:
 
 
 def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    for section in sorted((then.keys() | now.keys()) - APART):
-        before, after = then.get(section, {}), now.get(section, {})
-        for key in sorted(before.keys() | after.keys()):
-            if before.get(key) != after.get(key):
-                yield f"{section}.{key}"
+    before, after = LATER | dict(_leaves(then)), LATER | dict(_leaves(now))
+    differ = (key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    for key in sorted({".".join(key.split(".")[:2]) for key in differ}):
+        if key.split(".")[0] not in APART:
+            yield key
+
+
+def _leaves(params: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value with the keys that lead to it, as ``dreambooth.training.steps``."""
+    for key, value in params.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value

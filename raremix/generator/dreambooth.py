@@ -6,6 +6,7 @@ nothing of the chest around a large heart.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 from raremix.data.views import Views, affine
 from raremix.generator.latents import encode as encode_images
 from raremix.generator.loss import Noised, box_weights, denoising_loss, min_snr, noised
+from raremix.generator.optimizers import OptimizerName, optimizer
 from raremix.generator.tokens import encode as encode_text
 from raremix.runtime import processes
 from raremix.runtime.checkpoints import Checkpoint
-from raremix.runtime.device import Precision, arithmetic, device, laid_out, seeded
+from raremix.runtime.device import Precision, arithmetic, device, laid_out, seeded, sent
 from raremix.runtime.errors import UserError
 from raremix.runtime.losses import Losses
 from raremix.runtime.progress import track
@@ -47,6 +49,7 @@ class DreamBoothTraining:
     accumulation: PositiveInt  # parts in which those are worked through, one after the other: less memory
     gradient_checkpointing: bool  # activations are computed again when gradients need them: less memory, more time
     compiled: bool  # torch.compile; it pays where a step's kernels are small and steps are many
+    optimizer: OptimizerName  # adafactor keeps less of each weight; lr is a share of a weight's own size there
     lr: PositiveFloat
     text_encoder: bool  # whether the text encoder learns too
     prior_weight: NonNegativeFloat
@@ -132,7 +135,11 @@ def fine_tune(
 
     ``on_sample(step)`` is called now and then. Where weights are averaged, the pipeline ends with the averages. Several
     processes share out each step's images and add up their gradients, so that all end with the same weights; the first
-    alone samples and saves.
+    alone samples and saves. Where the device has no memory for a part of a step, it is worked through in more parts
+    from then on.
+
+    Raises:
+        UserError: it has none for a single image, or processes that share a step lack memory; or a loss is not finite.
     """
     count = training.accumulation * processes.count()
     pipeline.to(device())
@@ -147,35 +154,87 @@ def fine_tune(
     if training.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
         encoder.activation_checkpointing_enable()
+    idle = [pipeline.vae, *([] if training.text_encoder else [encoder])]
+    _put(idle, torch.device("cpu"))
     forward = torch.compile(unet) if training.compiled else unet
     learned = [p for model in (unet, encoder) for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learned, training.lr, (0.9, 0.99), weight_decay=0.01, fused=True)
+    stepping = optimizer(training.optimizer, learned, training.lr)
     averaged = [] if training.ema_decay is None else learned
     ema = EMAModel(averaged, decay=training.ema_decay or 0.0, use_ema_warmup=True, power=0.75)
     losses = Losses()
-    parts = {"unet": unet, "encoder": encoder, "optimizer": optimizer, "ema": ema, "losses": losses}
+    parts = {"unet": unet, "encoder": encoder, "optimizer": stepping, "ema": ema, "losses": losses}
     start = checkpoint.restore(**parts)
     processes.wait()  # the first is to save a new state when all have read the old one
     ema.to(device())
     for step in track(range(start, training.steps), f"dreambooth {seed}", training.steps, start):
-        optimizer.param_groups[0]["lr"] = training.lr * cosine(step, training.steps, warmup=training.steps // 20)
+        stepping.param_groups[0]["lr"] = training.lr * cosine(step, training.steps, warmup=training.steps // 20)
         batch = lessons.batch(training, schedule, seeded("dreambooth", seed, step))
-        mine = processes.share(list(batch.parts(count)))
-        loss = torch.stack([_learn(forward, part, embed, precision) for part in mine]).sum()
+        loss, count = _as_fits(batch, count, lambda part: _learn(forward, part, embed, precision), stepping.zero_grad)
         processes.add_up([loss, *(p.grad for p in learned if p.grad is not None)])
         length = torch.nn.utils.clip_grad_norm_(learned, 1.0)
         losses.append(torch.where(length.isfinite(), loss, length))
-        optimizer.step()
-        optimizer.zero_grad()
+        stepping.step()
+        stepping.zero_grad()
         ema.step(averaged)
         if processes.first():
             if training.sample_every and (step + 1) % training.sample_every == 0:
-                on_sample(step + 1)
+                with _back(idle):
+                    on_sample(step + 1)
             checkpoint.save_if_due(step + 1, **parts)
     ema.copy_to(averaged)
+    _put(idle, device())
     for model in (unet, encoder):
         model.eval().requires_grad_(False)
     return losses.values
+
+
+def _put(models: Sequence[torch.nn.Module], where: torch.device) -> None:
+    """Move ``models``; a GPU's memory is the others' then."""
+    for model in models:
+        model.to(where)
+    if device().type == "cuda":
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def _back(idle: Sequence[torch.nn.Module]) -> Iterator[None]:
+    """Have models on the device for once that no step needs: all is encoded before the first."""
+    _put(idle, device())
+    yield
+    _put(idle, torch.device("cpu"))
+
+
+def _as_fits(
+    batch: _Batch, count: int, learn: Callable[[_Batch], torch.Tensor], forget: Callable[[], None]
+) -> tuple[torch.Tensor, int]:
+    """The loss of what is this process's of ``batch``, worked through in ``count`` parts or more; and in how many.
+
+    ``learn`` adds a part's gradients, which ``forget`` takes back after an attempt that memory was too short for.
+    """
+    while True:
+        with suppress(torch.OutOfMemoryError):
+            return torch.stack([learn(part) for part in processes.share(list(batch.parts(count)))]).sum(), count
+        forget()  # out here, where nothing holds the tensors of the attempt
+        count = _more(count, len(batch.prompts))
+
+
+def _more(parts: int, images: int) -> int:
+    """In how many parts to try the ``images`` of a step where the device has no memory for one of ``parts``.
+
+    Raises:
+        UserError: a part is a single image, or others are at the same step, and can't be told.
+    """
+    if parts == images or processes.count() > 1:
+        raise UserError(
+            f"the {device().type} has no memory left for {-(-images // parts)} of a step's images at once; raise "
+            "params.yaml, dreambooth.training.accumulation, set gradient_checkpointing there or dreambooth.lora_rank, "
+            "or use adafactor"
+        )
+    if device().type == "cuda":
+        torch.cuda.empty_cache()
+    more = min(2 * parts, images)
+    print(f"no memory for a step in {parts} parts; trying {more}: raise accumulation to save the attempt")
+    return more
 
 
 def _learn(
@@ -184,7 +243,7 @@ def _learn(
     """Add the gradients of ``batch``; its part of the step's loss."""
     with arithmetic(precision):
         error = denoising_loss(unet, batch.noised, embed(batch.prompts), batch.positions)
-    loss = (error * batch.shares.to(device())).sum()
+    loss = (error * sent(batch.shares, device())).sum()
     with arithmetic("float32"):  # what gradient checkpointing computes again must take the attention kernel it took
         loss.backward()
     return loss.detach()
@@ -200,7 +259,7 @@ def _embedding(
     with torch.no_grad(), arithmetic(precision):
         table = encode_text(distinct, pipeline.tokenizer, pipeline.text_encoder).float()
     rows = {prompt: row for row, prompt in enumerate(distinct)}
-    return lambda asked: table[[rows[prompt] for prompt in asked]]
+    return lambda asked: table[sent(torch.tensor([rows[prompt] for prompt in asked]), table.device)]
 
 
 def _encoded_views(

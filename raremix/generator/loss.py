@@ -6,7 +6,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.training_utils import compute_snr
 
-from raremix.runtime.device import device
+from raremix.runtime.device import device, sent
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ def denoising_loss(
         text: embeddings ``[n, length, width]`` on the device.
         weight: of each position, ``[n, 1, side, side]``, of mean one over an image.
     """
-    predicted = unet(batch.noisy.to(device()), batch.steps.to(device()), text).sample.float()
-    error = (predicted - batch.target.to(device())).pow(2)
+    noisy, steps, target = (sent(tensor, device()) for tensor in (batch.noisy, batch.steps, batch.target))
+    error = (unet(noisy, steps, text).sample.float() - target).pow(2)
     if weight is not None:
-        error = error * weight.to(device())
+        error = error * sent(weight, device())
     return error.mean((1, 2, 3))
 
 

@@ -44,6 +44,7 @@ class Use:
     text_encoder: bool  # train it, too
     averaged: bool  # keep averaged weights
     mixed: bool  # multiply in bfloat16
+    kept: int  # bytes that the optimizer keeps of each weight
 
 
 def found(source: str, revision: str | None) -> Path | None:
@@ -138,14 +139,16 @@ def _configured(part: Path, key: str, kind: type) -> Any:
 
 
 def _needed(count: dict[str, int], use: Use) -> int:
-    """Bytes of weights and, of what learns, of gradients, AdamW's two moments, averages and bfloat16 copies.
+    """Bytes of weights and, of what learns, of gradients, what the optimizer keeps, averages and bfloat16 copies.
 
-    Without a GPU the base model lies in the same memory as the copy of it that is taught.
+    A GPU holds what its steps need; without one all lies in the same memory, as the base model beside the copy of it
+    that is taught.
     """
     learned = (0 if use.lora else count["unet"]) + use.text_encoder * count["text_encoder"]
-    copies = HALF * (count["unet"] + count["text_encoder"]) if use.mixed else 0
-    models = 1 if device().type == "cuda" else 2
-    return FLOAT * (models * sum(count.values()) + (3 + use.averaged) * learned) + copies
+    at_work = count["unet"] + use.text_encoder * count["text_encoder"]
+    held = at_work if device().type == "cuda" else 2 * sum(count.values())
+    copies = HALF * at_work if use.mixed else 0
+    return FLOAT * (held + (1 + use.averaged) * learned) + use.kept * learned + copies
 
 
 def _free() -> int:

@@ -1,6 +1,7 @@
 """A CLIP tokenizer in which every word of a caption is one token."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
@@ -60,6 +61,17 @@ def encode(prompts: Sequence[str], tokens: CLIPTokenizer, encoder: CLIPTextModel
 
 
 def token_ids(prompts: Sequence[str], tokens: CLIPTokenizer) -> torch.Tensor:
-    """Token ids ``[n, length]``, padded and cut as StableDiffusionPipeline does it."""
-    options = {"padding": "max_length", "truncation": True, "max_length": tokens.model_max_length}
-    return tokens(list(prompts), return_tensors="pt", **options).input_ids
+    """Token ids ``[n, length]``, padded and cut as StableDiffusionPipeline does it; what is cut is told."""
+    length = tokens.model_max_length
+    options = {"padding": "max_length", "truncation": True, "max_length": length}
+    found = tokens(list(prompts), return_tensors="pt", **options)
+    for prompt, full in zip(prompts, found.attention_mask.all(1), strict=True):
+        if full and (needed := len(tokens(prompt, verbose=False).input_ids)) > length:
+            _tell_cut(prompt, needed, length)
+    return found.input_ids
+
+
+@cache
+def _tell_cut(prompt: str, needed: int, length: int) -> None:
+    """Once a process for each prompt."""
+    print(f"a prompt of {needed} tokens is cut after {length}, what it ends with is not seen: {prompt}")

@@ -19,7 +19,7 @@ LEFT = (
     "label sets of the base model's corpus allow. Left: what the target lacks, below 0 where there is more; the mean "
     "over trials and its range."
 )
-PARTS = ("train", "validation", "test", "held_back", "reserve")
+PARTS = ("train", "validation", "test", "held_back", "reserve", "left_out")
 
 
 def samples(inputs: Inputs) -> Section:

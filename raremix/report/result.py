@@ -71,14 +71,18 @@ def arms(inputs: Inputs) -> Section:
 
 
 def _within_the_trio(inputs: Inputs) -> list[Table]:
-    """Where readers are known, each arm's mean over trials among the validation images of the three who saw most."""
-    found = inputs.at_shots("validate/trio.csv")
+    """Where readers are known, each arm's mean over trials among the images of the three who saw most."""
+    parts = {"Validation": "validate/trio.csv", "Test": "compare/trio.csv"}
+    return [table for part, file in parts.items() for table in _of_the_trio(part, inputs.at_shots(file))]
+
+
+def _of_the_trio(part: str, found: pd.DataFrame) -> list[Table]:
     if found.empty:
         return []
     means = found.groupby(["arm", "finding"], sort=False)[["images", "positives", "auroc", "ap"]].mean().reset_index()
     columns = {"arm": plain("arm"), "finding": spoken("finding"), "images": whole("images")}
     columns |= {"positives": whole("positives"), "AUROC": figure("auroc"), "average precision": figure("ap")}
-    return [tabulate("Validation images of readers R8, R9 and R10 alone: mean over trials", means, columns)]
+    return [tabulate(f"{part} images of readers R8, R9 and R10 alone: mean over trials", means, columns)]
 
 
 def differences(inputs: Inputs) -> Section:

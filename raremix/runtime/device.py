@@ -82,6 +82,13 @@ def laid_out(network: torch.nn.Module) -> torch.nn.Module:
     return network
 
 
+def sent(tensor: torch.Tensor, where: torch.device) -> torch.Tensor:
+    """A CPU's ``tensor`` on the device ``where``; what a GPU is at is not waited for, as a plain copy would."""
+    if where.type != "cuda":
+        return tensor.to(where)
+    return tensor.pin_memory().to(where, non_blocking=True)
+
+
 def seeded(*names: object) -> torch.Generator:
     """A CPU generator of its own for the item that ``names`` spell; draw on the CPU, then move."""
     return torch.Generator().manual_seed(seed_for(*names))
