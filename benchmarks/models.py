@@ -34,6 +34,15 @@ WORDS, LENGTH = 49408, 77
 TEXT: dict[str, Any] = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
 
 
+GPU = torch.cuda.is_available()
+LARGE = 80.0  # gigabytes of the GPU that batches are meant for
+
+
+def fitting(images: int) -> int:
+    """``images`` a step, or the share of them that a GPU of less memory has room for."""
+    return max(1, int(images * min(1, torch.cuda.get_device_properties(0).total_memory / 1e9 / LARGE)))
+
+
 def here() -> Precision:
     """What either side of a benchmark computes in: bfloat16, or float32 on a CPU that only imitates it."""
     return native("bfloat16")

@@ -1,7 +1,7 @@
 """The fine-tuned models of several findings as the study makes them: a trial's in one process, which loads the base
 model once, and without a GPU as many trials at once as there are cores, on one each.
 
-Beside it a process for each finding, in turn, on all that the machine has.
+Beside it a process for each finding: in turn, on all that the machine has, and as many at once as there are cores.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -43,7 +43,20 @@ def a_process_a_finding(base: Path) -> None:
         list(pool.map(taught, [base] * TRIALS * FINDINGS, [1] * TRIALS * FINDINGS))
 
 
+def a_process_a_finding_side_by_side(base: Path) -> None:
+    with ProcessPoolExecutor(TRIALS, get_context("spawn"), max_tasks_per_child=1) as pool:
+        list(pool.map(taught_on_one_core, [base] * TRIALS * FINDINGS, [1] * TRIALS * FINDINGS))
+
+
 def test_all_findings_against_a_process_a_finding(times_as_fast, base, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ratio = times_as_fast(lambda: a_process_a_trial(base), lambda: a_process_a_finding(base), ROUNDS)
     print(f"\n{FINDINGS} findings in {TRIALS} trials: {ratio:.2f} times as fast as a process a finding")
+
+
+def test_all_findings_against_as_many_processes_at_once(times_as_fast, base, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ratio = times_as_fast(lambda: a_process_a_trial(base), lambda: a_process_a_finding_side_by_side(base), ROUNDS)
+    print(
+        f"\n{FINDINGS} findings in {TRIALS} trials: {ratio:.2f} times as fast as a process a finding, {TRIALS} at once"
+    )

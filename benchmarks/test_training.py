@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from models import here
+from models import GPU, here
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from raremix.classifier.augment import Augmentation
@@ -12,7 +12,6 @@ from raremix.data.views import Views
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import arithmetic, device
 
-GPU = torch.cuda.is_available()
 STEPS, BATCH, SIZE, FINDINGS, ROUNDS = (100, 64, 224, 14, 3) if GPU else (6, 8, 224, 14, 3)
 TRAINING = ClassifierTraining(
     STEPS, BATCH, 1e-3, 0.05, 0.98, here(), Augmentation(Views(8.0, 0.06, 0.1), brightness=0.1, contrast=0.2)

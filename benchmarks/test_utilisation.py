@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from fine_tuning import TOKEN, noise, ours
-from models import here
+from models import GPU, fitting, here
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,8 +25,7 @@ from raremix.generator import tuned
 from raremix.generator.base import load
 from raremix.runtime.device import arithmetic, device
 
-GPU = torch.cuda.is_available()
-SIDE, BATCH, STEPS, INSTANCES, PRIOR = (8192, 8, 30, 5, 40) if GPU else (2048, 12, 12, 5, 40)
+SIDE, BATCH, STEPS, INSTANCES, PRIOR = (8192, fitting(8), 30, 5, 40) if GPU else (2048, 12, 12, 5, 40)
 IMAGES, SIZE, FINDINGS = (64, 224, 14) if GPU else (8, 224, 14)  # of a classifier's step
 # Forward and backward read the weights in float32, backward writes gradients; AdamW reads these, and reads and writes
 # weights and two moments.
@@ -117,7 +116,14 @@ def test_roofline_of_a_classifier(benchmark):
     print(f"\nResNet-50: {keep(benchmark, step, model.parameters(), seconds)}")
 
 
-@pytest.mark.parametrize("changes", [{}, {"gradient_checkpointing": True}], ids=["plain", "gradient checkpointing"])
+SAVING = {"gradient_checkpointing": True}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, SAVING, SAVING | {"optimizer": "adafactor"}],
+    ids=["plain", "gradient checkpointing", "gradient checkpointing, Adafactor"],
+)
 def test_memory_of_dreambooth(benchmark, base, tmp_path, monkeypatch, changes):
     """What an instance and a prior image a step take, in a process of its own: on a GPU of its memory, else of all."""
     monkeypatch.chdir(tmp_path)
@@ -128,7 +134,7 @@ def test_memory_of_dreambooth(benchmark, base, tmp_path, monkeypatch, changes):
     print(f"\nDreamBooth, batch 1 + 1, {changes or 'plain'}: {taken / 1e9:.2f} GB at most")
 
 
-def most_memory(base: Path, images: np.ndarray, changes: dict[str, bool]) -> int:
+def most_memory(base: Path, images: np.ndarray, changes: dict[str, object]) -> int:
     """Bytes, of a few steps."""
     ours(load(base), images, INSTANCES, 6, 1, **changes)
     return torch.cuda.max_memory_allocated() if GPU else 1024 * getrusage(RUSAGE_SELF).ru_maxrss

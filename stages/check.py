@@ -57,13 +57,12 @@ def check_weights(values: dict[str, Any]) -> str:
     if not base.pretrained:
         return ""
     folder = preflight.found(base.pretrained, base.revision)
-    if folder is None:
-        terms = preflight.licence(base.pretrained, base.revision)
-        return f"{base.pretrained} at {base.revision} will be downloaded; licence: {terms}\n"
     training, lora, mixed = tuning.training, tuning.lora_rank is not None, native(tuning.precision) == "bfloat16"
     averaged = training.ema_decay is not None
     kept = KEPT[training.optimizer]
     use = preflight.Use(values["ingest"].size, lora, training.text_encoder, averaged, mixed, kept)
+    if folder is None:
+        return preflight.announced(base.pretrained, base.revision, use) + "\n"
     return preflight.check(folder, use) + "\n"
 
 

@@ -18,6 +18,7 @@ QUALITY = {
     "images": 500,
     "steps": 25,
     "kid": {"ours": [0.0123, 0.001], "theirs": [0.012, 0.001], "real": [0.0001, 0.0002]},
+    "difference": [0.0003, 0.0005],
 }
 
 
@@ -51,7 +52,8 @@ def test_the_benchmarks_block_has_the_latest_of_each_machine(tmp_path, monkeypat
         "| roofline of it | bfloat16 | 32 | 198 | 200 | 20.5 | 0.16 | 0.4 | 40% | H200 | 2026-11-21 | 0123456 |\n"
         in told
     )
-    assert "| quality of it | 500 | 25 | 0.0123 ± 0.0010 | 0.0120 ± 0.0010 | 0.0001 ± 0.0002 | H200 |" in told
+    drawn, gap = "0.0123 ± 0.0010 | 0.0120 ± 0.0010 | 0.0001 ± 0.0002", "+0.0003 [-0.0002, +0.0008]"
+    assert f"| quality of it | 500 | 25 | {drawn} | {gap} | H200 |" in told
     assert "| memory of it | float32 | 1.50 | EPYC, 2 cores | 2026-11-22 | 0123456 |\n" in told
     assert told.splitlines()[3:7] == [
         "| ingest against it | 2.00 | 0.50 | EPYC with AMX, 2 cores | 2026-11-19 | 0123456 |",

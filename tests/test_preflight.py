@@ -1,18 +1,21 @@
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors import safe_open
 from test_check import FILE, ROOT, STAGES, params
 from tiny import SIZE
 
 from raremix.classifier import published
 from raremix.generator import preflight
 from raremix.generator.base import load
-from raremix.generator.preflight import Use, check, found
+from raremix.generator.preflight import Use, announced, check, found
 from raremix.runtime.errors import UserError
 from stages.check import check as check_params
 from stages.check import check_weights
@@ -145,6 +148,22 @@ class Hub:
             raise OSError("no way there\nat all")
 
 
+class Holding(Hub):
+    """The hub with the files of a ``folder`` in its only repository."""
+
+    def __init__(self, folder):
+        super().__init__(SOURCE)
+        self.folder = folder
+
+    def list_repo_files(self, source, revision):
+        return [file.relative_to(self.folder).as_posix() for file in self.folder.rglob("*") if file.is_file()]
+
+    def parse_safetensors_file_metadata(self, source, name, revision):
+        with safe_open(self.folder / name, "pt") as tensors:
+            counts = [math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys()]  # noqa: SIM118
+        return SimpleNamespace(parameter_count={"F32": sum(counts)})
+
+
 def test_what_is_neither_cached_nor_reached_is_named_in_one_line(monkeypatch):
     monkeypatch.setattr(preflight, "snapshot_download", not_cached)
     monkeypatch.setattr(preflight, "HfApi", Hub())
@@ -159,7 +178,7 @@ def test_what_is_neither_cached_nor_reached_is_named_in_one_line(monkeypatch):
 def test_what_will_be_downloaded_tells_its_licence_first(folder, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(preflight, "snapshot_download", not_cached)
-    monkeypatch.setattr(preflight, "HfApi", Hub(SOURCE))
+    monkeypatch.setattr(preflight, "HfApi", Holding(folder))
     asked = []
 
     def card(source, name, revision):
@@ -168,10 +187,31 @@ def test_what_will_be_downloaded_tells_its_licence_first(folder, monkeypatch):
 
     values = check_params(params(base__pretrained=SOURCE, base__revision=REVISION), STAGES, FILE)
     monkeypatch.setattr(preflight, "hf_hub_download", card)
-    assert check_weights(values) == f"{SOURCE} at {REVISION} will be downloaded; licence: creativeml-openrail-m\n"
+    told = check_weights(values)
+    million = numbers(load(folder), *preflight.NETWORKS) / 1e6
+    assert told.startswith(f"{SOURCE} at {REVISION} will be downloaded: {million:.0f} million parameters, ")
+    assert told.endswith("free while fine-tuned, before images; licence: creativeml-openrail-m\n")
     assert asked == [(SOURCE, REVISION)]
     monkeypatch.setattr(preflight, "hf_hub_download", not_cached)
-    assert check_weights(values).endswith("will be downloaded; licence: see its own card\n")
+    assert check_weights(values).endswith("licence: see its own card\n")
+
+
+def test_what_would_not_fit_is_not_downloaded(folder, monkeypatch):
+    monkeypatch.setattr(preflight, "HfApi", Holding(folder))
+    monkeypatch.setattr(preflight, "hf_hub_download", not_cached)
+    count = {part: preflight._parameters(folder / part) for part in preflight.NETWORKS}
+    monkeypatch.setattr(preflight, "_free", lambda: preflight._needed(count, USE))
+    assert "million parameters" in announced(SOURCE, REVISION, USE)
+    monkeypatch.setattr(preflight, "_free", lambda: preflight._needed(count, USE) - 1)
+    with pytest.raises(UserError, match=r"^params.yaml, base.pretrained: to fine-tune it takes .*: adafactor"):
+        announced(SOURCE, REVISION, USE)
+    shutil.rmtree(folder / "vae")
+    with pytest.raises(UserError, match=r"^params.yaml, base.pretrained: 'CompVis/.*' at 133a221b8aa7 holds no vae as"):
+        announced(SOURCE, REVISION, USE)
+    monkeypatch.setattr(preflight, "HfApi", Hub(SOURCE))
+    monkeypatch.setattr(Hub, "list_repo_files", not_reached, raising=False)
+    with pytest.raises(UserError, match=r"^params.yaml, base.pretrained: the hub does not tell what .* \(no network\)"):
+        announced(SOURCE, REVISION, USE)
 
 
 def not_cached(*_, **__):

@@ -31,9 +31,12 @@ def memory_table(folder: Path) -> list[str]:
 
 
 def quality_table(folder: Path) -> list[str]:
-    """Likewise of images drawn in two ways, and of real ones: KID to other real ones, and its SD over subsets."""
-    header = ("benchmark", "images", "our steps", "KID, ours", "KID, theirs", "KID, real images")
-    return _table(folder, "kid", header, _quality)
+    """Likewise of images drawn in two ways, and of real ones: KID to other real ones, and its SD over subsets.
+
+    Then ours less theirs, and the limits of that.
+    """
+    header = ("benchmark", "images", "our steps", "KID, ours", "KID, theirs", "KID, real images", "ours less theirs")
+    return _table(folder, "difference", header, _quality)
 
 
 def _quality(measured: Measured) -> list[str]:
@@ -41,7 +44,9 @@ def _quality(measured: Measured) -> list[str]:
     distances = [
         f"{mean:.4f} ± {spread:.4f}" for mean, spread in (extra["kid"][key] for key in ("ours", "theirs", "real"))
     ]
-    return [_name(measured), str(extra["images"]), str(extra["steps"]), *distances]
+    less, reach = extra["difference"]
+    limits = f"{less:+.4f} [{less - reach:+.4f}, {less + reach:+.4f}]"
+    return [_name(measured), str(extra["images"]), str(extra["steps"]), *distances, limits]
 
 
 def _compared(measured: Measured) -> list[str]:

@@ -15,7 +15,7 @@ import psutil
 import torch
 from httpx2 import HTTPError
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, SafetensorsParsingError
 from safetensors import safe_open
 
 from raremix.runtime import weights
@@ -96,17 +96,49 @@ def check(folder: Path, use: Use) -> str:
     side = _side(folder)
     if side != use.size:
         raise UserError(f"params.yaml, ingest.size: {use.size} pixels, but {folder} draws {side}; set it to that")
+    return f"{folder}: {_fits(count, use)}; licence: {_licence(folder)}"
+
+
+def announced(source: str, revision: str, use: Use) -> str:
+    """A line that tells size and terms of what is yet to be downloaded, held against its ``use`` as in ``check``.
+
+    The hub gives the headers of files without the files.
+
+    Raises:
+        UserError: it does not, or fine-tuning takes more memory than is free.
+    """
+    hub, count = HfApi(), {}
+    try:
+        names = hub.list_repo_files(source, revision=revision)
+        for part in NETWORKS:
+            files = [name for name in names if name.startswith(f"{part}/") and WEIGHTS.fullmatch(Path(name).name)]
+            headers = [hub.parse_safetensors_file_metadata(source, file, revision=revision) for file in files]
+            count[part] = sum(sum(header.parameter_count.values()) for header in headers)
+    except (HfHubHTTPError, HTTPError, SafetensorsParsingError, OSError, ValueError) as error:
+        raise UserError(
+            f"{KEY}: the hub does not tell what '{source}' at {revision[:12]} holds ({one_line(error)}); download it, "
+            "and name its folder"
+        ) from None
+    if lacking := [part for part in NETWORKS if not count[part]]:
+        raise UserError(f"{KEY}: '{source}' at {revision[:12]} holds no {lacking[0]} as safetensors; name another")
+    return f"{source} at {revision} will be downloaded: {_fits(count, use)}; licence: {licence(source, revision)}"
+
+
+def _fits(count: dict[str, int], use: Use) -> str:
+    """What ``count`` parameters need, in words.
+
+    Raises:
+        UserError: more than is free.
+    """
     needed, free = _needed(count, use), _free()
     if needed > free:
         raise UserError(
             f"{KEY}: to fine-tune it takes {needed / 1e9:.1f} GB before a single image, and the {device().type} has "
-            f"{free / 1e9:.1f} GB free; set dreambooth.lora_rank, or use another machine"
+            f"{free / 1e9:.1f} GB free; set dreambooth.training.optimizer: adafactor or dreambooth.lora_rank, or use "
+            "another machine"
         )
-    size, memory = (
-        f"{sum(count.values()) / 1e6:.0f} million parameters",
-        f"{needed / 1e9:.1f} GB of {free / 1e9:.1f} GB",
-    )
-    return f"{folder}: {size}, {memory} free while fine-tuned, before images; licence: {_licence(folder)}"
+    memory = f"{needed / 1e9:.1f} GB of {free / 1e9:.1f} GB free while fine-tuned, before images"
+    return f"{sum(count.values()) / 1e6:.0f} million parameters, {memory}"
 
 
 def _parameters(part: Path) -> int:
