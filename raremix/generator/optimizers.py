@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 
 OptimizerName = Literal["adamw", "adafactor"]
-# Bytes that are kept of a weight, at most: Adafactor's of a 3 x 3 convolution, next to none of a matrix.
+# Bytes that are kept of a weight. Adafactor's are next to none of a matrix, 2.7 of a 3 x 3 convolution, and 2.1 on
+# average over Stable Diffusion v1.4's UNet.
 KEPT: dict[OptimizerName, int] = {"adamw": 8, "adafactor": 3}
 
 
@@ -18,4 +19,4 @@ def optimizer(name: OptimizerName, learned: Iterable[torch.nn.Parameter], lr: fl
     """
     if name == "adamw":
         return torch.optim.AdamW(learned, lr, (0.9, 0.99), weight_decay=0.01, fused=True)
-    return torch.optim.Adafactor(learned, lr)
+    return torch.optim.Adafactor(learned, lr, foreach=False)  # tensor by tensor: each has temporary ones of its size
