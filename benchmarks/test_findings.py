@@ -9,6 +9,7 @@ from copy import deepcopy
 from multiprocessing import get_context
 from pathlib import Path
 
+import pytest
 import torch
 from fine_tuning import noise, ours
 
@@ -54,6 +55,7 @@ def test_all_findings_against_a_process_a_finding(times_as_fast, base, tmp_path,
     print(f"\n{FINDINGS} findings in {TRIALS} trials: {ratio:.2f} times as fast as a process a finding")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has one trial at once: the same comparison")
 def test_all_findings_against_as_many_processes_at_once(times_as_fast, base, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ratio = times_as_fast(lambda: a_process_a_trial(base), lambda: a_process_a_finding_side_by_side(base), ROUNDS)

@@ -7,7 +7,7 @@ from altered import SLIGHT, phantoms
 from PIL import Image
 
 from raremix.data import images
-from raremix.data.duplicates import COLUMNS, across, refuse
+from raremix.data.duplicates import COLUMNS, LEFT_OUT, across, refuse, without
 from raremix.data.leaks import NEAR
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import sha256
@@ -63,6 +63,14 @@ def test_a_copy_in_another_part_is_found_once(audit, pictures, change, one, othe
 def test_a_copy_within_a_part_or_among_what_trains_is_none(audit, pictures, one, other):
     pictures[one] = pictures[other]
     assert audit(pictures).empty
+
+
+def test_what_is_left_out_leaves_no_other_out():
+    frame = pd.DataFrame({"image_id": list("abcde")})
+    parts = pd.Series(["test", "validation", "train", "validation", "train"])
+    rows = [("test", "a", "validation", "b", 0.01), ("validation", "b", "train", "c", 0.02)]
+    pairs = pd.DataFrame([*rows, ("validation", "d", "train", "e", 0.03)], columns=COLUMNS)
+    assert without(pairs, frame, parts).tolist() == ["test", LEFT_OUT, "train", "validation", LEFT_OUT]
 
 
 def test_larger_pictures_are_judged_alike(audit, pictures):

@@ -89,3 +89,15 @@ def test_adafactor_keeps_less_of_each_weight_and_learns():
             assert held <= bytes_a_weight * weight.numel()
             kept[name, weight.ndim] = held
     assert kept["adamw", 2] > 20 * kept["adafactor", 2]
+
+
+def test_adafactor_adapts_to_gradients_as_small_as_those_of_large_models():
+    weight = torch.nn.Parameter(torch.ones(8, 64))
+    steps = optimizer("adafactor", [weight], 1e-2)
+    torch.manual_seed(0)
+    weight.grad = 1e-6 * torch.randn(8, 64) * torch.logspace(-1, 1, 8)[:, None]
+    weight.grad[3] = 0.0
+    steps.step()
+    moved = (weight.detach() - 1).square().mean(1).sqrt()
+    assert moved[3] == 0
+    assert all(0.5e-2 < row < 2e-2 for row in moved[[0, 1, 2, 4, 5, 6, 7]].tolist())

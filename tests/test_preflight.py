@@ -67,6 +67,7 @@ def test_where_there_is_a_gpu_it_holds_what_steps_need(monkeypatch):
         monkeypatch.setattr(preflight, "device", lambda kind=kind: torch.device(kind))
         needed.append(preflight._needed(count, USE))
     assert needed[0] - needed[1] == 4 * (10 + 2 + 3)
+    assert preflight._needed(count, replace(USE, lora=True)) == 4 * 10, "all networks, when samples are drawn"
 
 
 def test_averages_are_weights_once_more(folder, monkeypatch):
@@ -182,30 +183,34 @@ def test_what_will_be_downloaded_tells_its_licence_first(folder, monkeypatch):
     asked = []
 
     def card(source, name, revision):
-        asked.append((source, revision))
+        asked.append((source, name, revision))
         return folder / name
 
-    values = check_params(params(base__pretrained=SOURCE, base__revision=REVISION), STAGES, FILE)
+    values = check_params(params(base__pretrained=SOURCE, base__revision=REVISION, ingest__size=SIZE), STAGES, FILE)
     monkeypatch.setattr(preflight, "hf_hub_download", card)
     told = check_weights(values)
     million = numbers(load(folder), *preflight.NETWORKS) / 1e6
     assert told.startswith(f"{SOURCE} at {REVISION} will be downloaded: {million:.0f} million parameters, ")
     assert told.endswith("free while fine-tuned, before images; licence: creativeml-openrail-m\n")
-    assert asked == [(SOURCE, REVISION)]
+    small = ["unet/config.json", "vae/config.json", "README.md"]
+    assert asked == [(SOURCE, name, REVISION) for name in small], "no weights"
     monkeypatch.setattr(preflight, "hf_hub_download", not_cached)
-    assert check_weights(values).endswith("licence: see its own card\n")
+    with pytest.raises(UserError, match="the hub does not tell what"):
+        check_weights(values)
 
 
 def test_what_would_not_fit_is_not_downloaded(folder, monkeypatch):
     monkeypatch.setattr(preflight, "HfApi", Holding(folder))
-    monkeypatch.setattr(preflight, "hf_hub_download", not_cached)
+    monkeypatch.setattr(preflight, "hf_hub_download", lambda source, name, revision: folder / name)
     count = {part: preflight._parameters(folder / part) for part in preflight.NETWORKS}
     monkeypatch.setattr(preflight, "_free", lambda: preflight._needed(count, USE))
     assert "million parameters" in announced(SOURCE, REVISION, USE)
     monkeypatch.setattr(preflight, "_free", lambda: preflight._needed(count, USE) - 1)
     with pytest.raises(UserError, match=r"^params.yaml, base.pretrained: to fine-tune it takes .*: adafactor"):
         announced(SOURCE, REVISION, USE)
-    shutil.rmtree(folder / "vae")
+    with pytest.raises(UserError, match=r"^params.yaml, ingest.size: 512 pixels, but .* draws"):
+        announced(SOURCE, REVISION, replace(USE, size=512))
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(UserError, match=r"^params.yaml, base.pretrained: 'CompVis/.*' at 133a221b8aa7 holds no vae as"):
         announced(SOURCE, REVISION, USE)
     monkeypatch.setattr(preflight, "HfApi", Hub(SOURCE))

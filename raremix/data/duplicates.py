@@ -60,9 +60,14 @@ def refuse(pairs: pd.DataFrame, file: Path) -> None:
 def without(pairs: pd.DataFrame, frame: pd.DataFrame, parts: "pd.Series[str]") -> "pd.Series[str]":
     """``parts`` of the rows of ``frame``, where of each of ``pairs`` the image in the later part is ``left_out``.
 
-    So it is the one that trains, or that validates what another tests.
+    So it is the one that trains, or that validates what another tests. What is nearly an image that is left out itself
+    stays.
     """
-    return parts.mask(frame["image_id"].isin(pairs["other_image_id"]), LEFT_OUT)
+    gone: set[str] = set()
+    for judged in APART:  # test first, as an image of validation that is left out judges no other
+        mine = pairs[(pairs["part"] == judged) & ~pairs["image_id"].isin(gone)]
+        gone |= set(mine["other_image_id"])
+    return parts.mask(frame["image_id"].isin(gone), LEFT_OUT)
 
 
 def _near(pictures: NDArray[np.uint8], others: NDArray[np.uint8]) -> list[tuple[int, int, float]]:

@@ -145,6 +145,7 @@ def train(
         rows.append(
             pd.DataFrame({"step": step, "attribute": attribute.cpu(), "asked": dose.cpu() ** 2, "missed": miss})
         )
+    assert len(losses.values) == training.steps  # reads the last ones, too
     return implicit.eval().requires_grad_(False), pd.concat(rows)
 
 

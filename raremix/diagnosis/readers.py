@@ -133,6 +133,7 @@ def fit(
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss)
+    assert len(losses.values) == training.steps  # reads the last ones, too
     return model.eval()
 
 

@@ -45,7 +45,7 @@ def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
 def _leaves(params: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Each value with the keys that lead to it, as ``dreambooth.training.steps``."""
     for key, value in params.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             yield from _leaves(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value

@@ -173,6 +173,8 @@ def fine_tune(
         processes.add_up([loss, *(p.grad for p in learned if p.grad is not None)])
         length = torch.nn.utils.clip_grad_norm_(learned, 1.0)
         losses.append(torch.where(length.isfinite(), loss, length))
+        if processes.count() > 1:
+            losses.values  # noqa: B018 - a loss that is not finite must stop all processes at the same step
         stepping.step()
         stepping.zero_grad()
         ema.step(averaged)
@@ -200,8 +202,10 @@ def _put(models: Sequence[torch.nn.Module], where: torch.device) -> None:
 def _back(idle: Sequence[torch.nn.Module]) -> Iterator[None]:
     """Have models on the device for once that no step needs: all is encoded before the first."""
     _put(idle, device())
-    yield
-    _put(idle, torch.device("cpu"))
+    try:
+        yield
+    finally:
+        _put(idle, torch.device("cpu"))
 
 
 def _as_fits(

@@ -17,6 +17,10 @@ def optimizer(name: OptimizerName, learned: Iterable[torch.nn.Parameter], lr: fl
     The latter keeps sums over rows and columns in place of two moments of each weight; ``lr`` is a share of a tensor's
     root mean square there (algorithm 5's step size, at most one over the root of the step's number).
     """
+    # Torch's own eps would be the larger term in most of a large model's mean squared gradients; it is squared, and the
+    # paper's 1e-30 would be 0 then.
     if name == "adamw":
         return torch.optim.AdamW(learned, lr, (0.9, 0.99), weight_decay=0.01, fused=True)
-    return torch.optim.Adafactor(learned, lr, foreach=False)  # tensor by tensor: each has temporary ones of its size
+    return torch.optim.Adafactor(
+        learned, lr, eps=(1e-15, 1e-3), foreach=False
+    )  # tensor by tensor: each has temporary ones of its size

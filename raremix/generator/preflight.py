@@ -93,16 +93,14 @@ def check(folder: Path, use: Use) -> str:
     if broken := weights.damaged(folder):
         raise UserError(f"{KEY}: {broken} is not whole; get it again")
     count = {part: _parameters(folder / part) for part in NETWORKS}
-    side = _side(folder)
-    if side != use.size:
-        raise UserError(f"params.yaml, ingest.size: {use.size} pixels, but {folder} draws {side}; set it to that")
+    _check_side(folder, use)
     return f"{folder}: {_fits(count, use)}; licence: {_licence(folder)}"
 
 
 def announced(source: str, revision: str, use: Use) -> str:
     """A line that tells size and terms of what is yet to be downloaded, held against its ``use`` as in ``check``.
 
-    The hub gives the headers of files without the files.
+    The hub gives the headers of files without the files, and the networks' configurations.
 
     Raises:
         UserError: it does not, or fine-tuning takes more memory than is free.
@@ -110,6 +108,7 @@ def announced(source: str, revision: str, use: Use) -> str:
     hub, count = HfApi(), {}
     try:
         names = hub.list_repo_files(source, revision=revision)
+        small = [Path(hf_hub_download(source, f"{part}/config.json", revision=revision)) for part in ("unet", "vae")]
         for part in NETWORKS:
             files = [name for name in names if name.startswith(f"{part}/") and WEIGHTS.fullmatch(Path(name).name)]
             headers = [hub.parse_safetensors_file_metadata(source, file, revision=revision) for file in files]
@@ -121,6 +120,7 @@ def announced(source: str, revision: str, use: Use) -> str:
         ) from None
     if lacking := [part for part in NETWORKS if not count[part]]:
         raise UserError(f"{KEY}: '{source}' at {revision[:12]} holds no {lacking[0]} as safetensors; name another")
+    _check_side(small[0].parents[1], use)
     return f"{source} at {revision} will be downloaded: {_fits(count, use)}; licence: {licence(source, revision)}"
 
 
@@ -153,6 +153,12 @@ def _shapes(file: Path) -> list[list[int]]:
         return [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118 - it is no mapping
 
 
+def _check_side(folder: Path, use: Use) -> None:
+    side = _side(folder)
+    if side != use.size:
+        raise UserError(f"params.yaml, ingest.size: {use.size} pixels, but {folder} draws {side}; set it to that")
+
+
 def _side(folder: Path) -> int:
     """Pixels a side of what the pipeline draws."""
     levels = _configured(folder / "vae", "block_out_channels", list)
@@ -173,14 +179,15 @@ def _configured(part: Path, key: str, kind: type) -> Any:
 def _needed(count: dict[str, int], use: Use) -> int:
     """Bytes of weights and, of what learns, of gradients, what the optimizer keeps, averages and bfloat16 copies.
 
-    A GPU holds what its steps need; without one all lies in the same memory, as the base model beside the copy of it
-    that is taught.
+    A GPU holds what its steps need, and all networks when samples are drawn and no gradients are there; without one all
+    lies in the same memory, as the base model beside the copy of it that is taught.
     """
     learned = (0 if use.lora else count["unet"]) + use.text_encoder * count["text_encoder"]
     at_work = count["unet"] + use.text_encoder * count["text_encoder"]
-    held = at_work if device().type == "cuda" else 2 * sum(count.values())
-    copies = HALF * at_work if use.mixed else 0
-    return FLOAT * (held + (1 + use.averaged) * learned) + use.kept * learned + copies
+    beside = use.kept * learned + use.averaged * FLOAT * learned + (HALF * at_work if use.mixed else 0)
+    if device().type == "cuda":
+        return FLOAT * max(at_work + learned, sum(count.values())) + beside
+    return FLOAT * (2 * sum(count.values()) + learned) + beside
 
 
 def _free() -> int:

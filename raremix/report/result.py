@@ -82,7 +82,7 @@ def _of_the_trio(part: str, found: pd.DataFrame) -> list[Table]:
     means = found.groupby(["arm", "finding"], sort=False)[["images", "positives", "auroc", "ap"]].mean().reset_index()
     columns = {"arm": plain("arm"), "finding": spoken("finding"), "images": whole("images")}
     columns |= {"positives": whole("positives"), "AUROC": figure("auroc"), "average precision": figure("ap")}
-    return [tabulate(f"{part} images of readers R8, R9 and R10 alone: mean over trials", means, columns)]
+    return [tabulate(f"{part} images of readers R8, R9 and R10 alone, unweighted: mean over trials", means, columns)]
 
 
 def differences(inputs: Inputs) -> Section:
