@@ -11,14 +11,14 @@ export PYTHONDONTWRITEBYTECODE :=
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-repro: .venv/checked ## rebuild the study on the phantom (dvc repro, stages side by side) and print the result
+repro: .venv/ready ## rebuild the study on the phantom (dvc repro, stages side by side) and print the result
 	python -m stages.repro
 	python -m stages.result
 
-smoke: .venv/checked-smoke ## the same study in miniature, for a first look
+smoke: .venv/ready ## the same study in miniature, for a first look
 	cd profiles/smoke && python -m stages.repro && python -m stages.result
 
-report: .venv/checked ## build the page of the run where it is not up to date (dvc repro report), and open it
+report: .venv/ready ## build the page of the run where it is not up to date (dvc repro report), and open it
 	dvc --wait-for-lock repro report
 	python -m stages.show report/index.html
 
@@ -51,13 +51,4 @@ CUDA := ^(nvidia|cuda|triton)
 	$(INSTALL) --requirement .venv/rest.lock; rest=$$?; wait $$cuda && exit $$rest
 	$(INSTALL) --no-build-isolation --editable .
 	.venv/bin/python -m pip check
-	touch $@
-
-# Held against every stage once, then again when it changed.
-.venv/checked: params.yaml dvc.yaml $(wildcard stages/*.py) | .venv/ready
-	python -m stages.check
-	touch $@
-
-.venv/checked-smoke: profiles/smoke/params.yaml dvc.yaml $(wildcard stages/*.py) | .venv/ready
-	cd profiles/smoke && python -m stages.check
 	touch $@

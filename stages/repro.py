@@ -5,7 +5,8 @@ for are done and a place is free: a GPU that this process may use or, where ther
 trained and run on a single one there (``raremix.runtime.device.one_core``) but in ``ALL_CORES``. Of those that may
 begin, first is what most of the ``LONG`` stages wait for, then what most others wait for. Where ``launch`` in
 params.yaml is anything but ``python -m``, a stage may be of several processes that share all GPUs, and stages run one
-after the other. A second run in the same folder waits for the first.
+after the other. A second run in the same folder waits for the first. Before all else params are held against every
+stage (``stages.check``), if they or the stages have changed since that was last done.
 """
 
 import json
@@ -29,7 +30,8 @@ from raremix.runtime.errors import UserError
 from stages.cli import leave, read_params
 
 DVC = [sys.executable, "-m", "dvc", "--wait-for-lock"]
-PIPELINE, PARAMS, LOCK = "dvc.yaml", Path("params.yaml"), SCRATCH / "repro.lock"
+PIPELINE, PARAMS = "dvc.yaml", Path("params.yaml")
+LOCK, CHECKED = SCRATCH / "repro.lock", SCRATCH / "checked"
 # Where there is no GPU it runs alone: threads of its would wait for the one whose core another stage has.
 ALL_CORES = "base"
 CODE = "code"
@@ -49,10 +51,12 @@ Running = dict[str, tuple["subprocess.Popen[bytes]", Mapping[str, str]]]  # stag
 
 
 def main(targets: Sequence[str] = ()) -> int:
-    """Bring the pipeline up to date, or what ``targets`` need; the exit code of DVC's first run that fails, else 0."""
+    """Bring the pipeline up to date, or what ``targets`` need; the exit code of the first that fails, else 0."""
     if options := [target for target in targets if target.startswith("-")]:
         leave(f"stages.repro: '{options[0]}' is no stage; for options use dvc repro", 2)
     with _alone():
+        if code := _checked():
+            return code
         there = places()
         if len(there) > 1 and _of_one_process():
             try:
@@ -83,6 +87,18 @@ def _alone() -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _checked() -> int:
+    """Hold params against every stage, unless that was done with them as they are; the exit code."""
+    says = [PARAMS, Path(PIPELINE), *Path(__file__).parent.glob("*.py")]
+    done = CHECKED.stat().st_mtime if CHECKED.is_file() else 0.0
+    if all(file.is_file() and file.stat().st_mtime < done for file in says):
+        return 0
+    code = subprocess.run([sys.executable, "-m", "stages.check"]).returncode
+    if code == 0:
+        CHECKED.touch()
+    return code
 
 
 def places() -> list[Mapping[str, str]]:

@@ -1,6 +1,5 @@
 """Every value of params.yaml is held against its stage before the first one starts."""
 
-import re
 import shutil
 import subprocess
 import sys
@@ -148,14 +147,6 @@ def test_a_section_that_no_stage_reads_is_named():
     del without["classify"]
     with pytest.raises(UserError, match=r"params\.yaml: section 'classify' is missing"):
         check(without, STAGES, FILE)
-
-
-@pytest.mark.parametrize(("target", "checked"), [("repro", ".venv/checked"), ("smoke", ".venv/checked-smoke")])
-def test_make_checks_params_before_it_runs_and_again_when_they_change(target, checked):
-    makefile = (ROOT / "Makefile").read_text()
-    assert f"\n{target}: {checked} ##" in makefile
-    (rule,) = re.findall(rf"^{re.escape(checked)}: (.*)\n(.*stages\.check)$", makefile, re.MULTILINE)
-    assert "params.yaml dvc.yaml $(wildcard stages/*.py)" in rule[0]
 
 
 @pytest.mark.parametrize("fails", ["cuda.lock", "rest.lock", "editable", "nothing"])

@@ -267,5 +267,5 @@ def test_the_page_is_opened_where_there_is_a_display_and_named_anyway(tmp_path, 
 def test_make_report_builds_the_page_and_opens_it():
     recipe = ["dvc --wait-for-lock repro report", "python -m stages.show report/index.html"]
     lines = (ROOT / "Makefile").read_text().splitlines()
-    (first,) = [number for number, line in enumerate(lines) if line.startswith("report: .venv/checked ##")]
+    (first,) = [number for number, line in enumerate(lines) if line.startswith("report: .venv/ready ##")]
     assert lines[first + 1 : first + 4] == [*(f"\t{command}" for command in recipe), ""]
