@@ -83,7 +83,7 @@ def kill_each_once(profile, folder, seconds):
         log, missed = folder / f"{attempt}.log", set()
         with killed(profile, log) as process:
             while name := begun(process, log, died.keys() | missed):
-                stage = killed_in(name, process, profile, log, random.uniform(0.05, 0.9) * left[name])
+                stage = killed_in(name, process, profile, log, random.uniform(0.1, 0.6) * left[name])
                 if stage and stage.split("@")[0] == name:
                     died[name] = stage
                 else:
