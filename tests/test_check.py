@@ -1,5 +1,6 @@
 """Every value of params.yaml is held against its stage before the first one starts."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from raremix.runtime.errors import UserError
+from stages import repro
 from stages.check import check, stages_of
 from stages.cli import read_params
 
@@ -147,6 +149,25 @@ def test_a_section_that_no_stage_reads_is_named():
     del without["classify"]
     with pytest.raises(UserError, match=r"params\.yaml: section 'classify' is missing"):
         check(without, STAGES, FILE)
+
+
+def test_a_run_begins_with_it_and_so_again_when_params_change(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    params = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("bootstrap:", "bootstrapp:"))
+    assert repro.main() == 2
+    assert capfd.readouterr().err == "stages.check: params.yaml: Group 'compare' does not accept option 'bootstrapp'\n"
+    assert not (tmp_path / repro.CHECKED).exists()
+    (tmp_path / "params.yaml").write_text(params)
+    shutil.copytree(ROOT / "data" / "attributes", tmp_path / "data" / "attributes")
+    assert repro._checked() == 0
+    made = (tmp_path / repro.CHECKED).stat().st_mtime
+    assert repro._checked() == 0
+    assert (tmp_path / repro.CHECKED).stat().st_mtime == made, "not twice"
+    os.utime(tmp_path / "params.yaml", (2**32, 2**32))
+    assert repro._checked() == 0
+    assert (tmp_path / repro.CHECKED).stat().st_mtime > made
 
 
 @pytest.mark.parametrize("fails", ["cuda.lock", "rest.lock", "editable", "nothing"])

@@ -52,6 +52,9 @@ def gpus(monkeypatch):
     return lambda count: monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
 
 
+LATER = 2**32  # a time after all others
+
+
 def checked(folder):
     """Have the params in ``folder`` pass for those that were held against the stages: these are no study's."""
     (folder / repro.CHECKED).parent.mkdir(exist_ok=True)
@@ -92,7 +95,6 @@ def said(folder):
     return (folder / "log").read_text().splitlines()
 
 
-LATER = 2**32  # a time after all others
 TWO = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in "03"]
 
 
@@ -256,25 +258,6 @@ def test_through_dvc_the_second_of_two_runs_waits_and_finds_all_done(project, tm
     assert sorted(project()) == ["first", "last", "many@0", "many@1", "other"], "once each"
     assert (tmp_path / "d").read_text() == "1\n1\n0\n"
     assert repro._stale([]) == {}
-
-
-def test_params_are_held_against_the_stages_first_and_again_when_they_change(project, tmp_path, capfd):
-    (tmp_path / repro.CHECKED).unlink()
-    shutil.copy(ROOT / "dvc.yaml", tmp_path)
-    params = (ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(params.replace("bootstrap:", "bootstrapp:"))
-    assert repro.main() == 2
-    assert capfd.readouterr().err == "stages.check: params.yaml: Group 'compare' does not accept option 'bootstrapp'\n"
-    assert not (tmp_path / repro.CHECKED).exists()
-    (tmp_path / "params.yaml").write_text(params)
-    shutil.copytree(ROOT / "data" / "attributes", tmp_path / "data" / "attributes")
-    assert repro._checked() == 0
-    made = (tmp_path / repro.CHECKED).stat().st_mtime
-    assert repro._checked() == 0
-    assert (tmp_path / repro.CHECKED).stat().st_mtime == made, "not twice"
-    os.utime(tmp_path / "params.yaml", (LATER, LATER))
-    assert repro._checked() == 0
-    assert (tmp_path / repro.CHECKED).stat().st_mtime > made
 
 
 def test_options_are_refused(project, capsys):
