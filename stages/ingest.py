@@ -56,6 +56,8 @@ def ingest(data: Data, ingest: Ingest, inventory: Path, images: Path, tables: Pa
         quarantine = tables / "quarantine.csv"
         write_csv(pd.DataFrame([(b.path, b.reason) for b in bad], columns=["path", "reason"]), quarantine)
         room.check_bad(seen, bad, ingest.max_bad, quarantine)
+        if told := known.crowd(seen):
+            print(told)
         written = known.tables(seen, source.findings, ingest.rule, images, ingest.size, real=data.layout != "phantom")
         for name, frame in written.items():
             write_csv(frame, tables / f"{name}.csv", float_format="%.2f")

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from vindr_tree import picture, run, write_dicom, write_inventory, write_tree
 
 from raremix.data import ingest as room
@@ -93,10 +94,14 @@ def test_what_a_decoder_quotes_of_a_header_reaches_no_table(tree):
         file = tree / "train" / f"{name}.dicom"
         write_dicom(file, picture(1), **{tag: "12345678"})
         file.write_bytes(file.read_bytes().replace(b"12345678", b"DOE^JANE"))
+    long = dcmread(tree / "train" / "d.dicom")
+    long.add_new("NumberOfFrames", "LT", "isn't DOE^JANE " * 40)
+    long.save_as(tree / "train" / "d.dicom")
     write_inventory(tree)
     run(tree, max_bad=0.5)
     told = (tree.parent / "quarantine.csv").read_text()
     assert "train/b.dicom,can't be decoded: ValueError" in told
+    assert "train/d.dicom,can't be decoded: ValueError: invalid literal for int() with base 10: (...)\n" in told
     assert "train/c.dicom,a colour image (of no kind that DICOM knows)" in told
     assert "DOE" not in told
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from raremix.data import inventory
 from raremix.runtime.errors import UserError
 from raremix.runtime.files import sha256
 from stages.acquire import Phantom, acquire
@@ -86,6 +87,13 @@ def test_files_are_held_against_the_publisher_s_list(published, tmp_path, capsys
     assert said in capsys.readouterr().out
 
 
+def test_a_list_may_begin_with_a_mark_and_end_with_blank_lines(published, tmp_path, capsys):
+    text = (published / "SHA256SUMS.txt").read_text()
+    (published / "SHA256SUMS.txt").write_text(text + "\n \n", encoding="utf-8-sig")
+    acquire(Data(str(published), "vindr"), PHANTOM, STUDY, tmp_path / "raw")
+    assert "3 of 3 files are listed in SHA256SUMS.txt and agree" in capsys.readouterr().out
+
+
 def test_files_that_are_not_as_published_are_named(published, tmp_path):
     for name in ("b", "a"):
         (published / "train" / f"{name}.dicom").write_bytes(b"broken")
@@ -107,3 +115,34 @@ def test_real_data_that_are_not_there_are_named(tmp_path):
     (tmp_path / "empty" / "labels.csv").write_text("image_id\n")
     with pytest.raises(UserError, match="holds no image"):
         acquire(Data(str(tmp_path / "empty"), "table"), PHANTOM, STUDY, tmp_path / "raw")
+
+
+def test_a_name_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "real").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "real") + b"/R\xf6.png")).write_bytes(b"x")
+    with pytest.raises(UserError, match=r"^data.root: the name '.*/real/R\\udcf6.png' is no UTF-8; rename"):
+        acquire(Data(str(tmp_path / "real"), "table"), PHANTOM, STUDY, tmp_path / "raw")
+
+
+def test_what_an_interrupted_run_has_hashed_is_not_hashed_again(published, tmp_path, monkeypatch):
+    begun = []
+
+    def until_third(path):
+        begun.append(path.name)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return sha256(path)
+
+    monkeypatch.setattr(inventory, "cores", lambda: 1)
+    monkeypatch.setattr(inventory, "sha256", until_third)
+    with pytest.raises(KeyboardInterrupt):
+        acquire(Data(str(published), "vindr"), PHANTOM, STUDY, tmp_path / "raw")
+    with (tmp_path / ".raw.hashes").open("a") as notes:
+        notes.write("0123 cut o")
+    os.utime(published / "labels.csv", (1, 1))  # changed since, for all that is known
+    (published / "SHA256SUMS.txt").unlink()
+    acquire(Data(str(published), "vindr"), PHANTOM, STUDY, tmp_path / "raw")
+    assert begun == ["labels.csv", "a.dicom", "b.dicom", "labels.csv", "b.dicom"]
+    table = pd.read_csv(tmp_path / "raw" / "inventory.csv")
+    assert table["sha256"].tolist() == [sha256(published / path) for path in table["path"]]
+    assert not (tmp_path / ".raw.hashes").exists()

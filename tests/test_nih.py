@@ -103,6 +103,12 @@ def test_an_image_that_was_not_downloaded_is_set_aside(root):
     assert len(source.records) == 3
 
 
+def test_images_without_an_entry_are_left_out_and_counted(root, capsys):
+    edit(root, lambda table: table.drop(index=3))
+    assert len(read(root).records) == 3
+    assert "1 images have no row in Data_Entry_2017.csv and are left out" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [

@@ -1,6 +1,8 @@
 import pytest
 from vindr_tree import picture, run, write_dicom, write_inventory, write_tree
 
+from raremix.data import tables
+
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
@@ -39,3 +41,22 @@ def test_visits_of_numbered_patients_are_those_of_their_dates(tree):
     named, numbered = run(tree), run(tree, layout="vindr")
     assert named["visit"].tolist() == numbered["visit"].tolist() == [1, 0, 0, 0, 0, 0]
     assert named.drop(columns="patient_id").equals(numbered.drop(columns="patient_id"))
+
+
+@pytest.mark.parametrize("nobody", ["ANONYMOUS", "anonymized", "Unknown", "0000", "N/A"])
+def test_a_word_that_stands_for_no_patient_makes_none_of_many(tree, nobody):
+    for name in "abc":
+        write_dicom(tree / "train" / f"{name}.dicom", picture(ord(name)), PatientID=nobody)
+    write_inventory(tree)
+    assert run(tree, layout="vindr")["patient_id"].tolist() == ["a", "b", "c", "patient#0", "patient#1", "f"]
+
+
+def test_a_patient_with_more_images_than_one_has_is_said(tree, monkeypatch, capsys):
+    run(tree)
+    assert "PatientID" not in capsys.readouterr().out
+    monkeypatch.setattr(tables, "CROWD", 2)
+    run(tree)
+    assert (
+        "2 of 6 images have one PatientID in their headers, so they count as one person's; if"
+        in capsys.readouterr().out
+    )

@@ -168,8 +168,13 @@ def test_a_broken_csv_is_named(table, name, content):
     [
         ({"columns": {"image_id": "id"}}, r"ingest.columns: 'file' is missing"),
         ({"columns": COLUMNS | {"age": "age"}}, r"ingest.columns: unknown 'age'"),
-        ({"columns": COLUMNS | {"sex": "gender"}}, r"no column 'gender', which params.yaml, ingest.columns.sex"),
+        (
+            {"columns": COLUMNS | {"sex": "gender"}},
+            r"no column 'gender', which params.yaml, ingest.columns.sex names; its columns are id, .*, Mass, \.\.\.$",
+        ),
         ({"findings": {"hernia": ["Hernai"]}}, r"no column 'Hernai', which params.yaml, ingest.findings.hernia"),
+        ({"findings": {"visit": ["Mass"]}}, r"ingest.findings: 'visit' can't name a finding; use lower-case letters"),
+        ({"findings": {"Mass!": ["Mass"]}}, r"ingest.findings: 'Mass!' can't name a finding"),
         ({"findings": {"hernia": ["Hernia"]}}, r"ingest.findings.hernia: no column"),
         ({"findings": {}}, r"ingest.findings: empty"),
     ],
@@ -198,6 +203,12 @@ def test_params_that_do_not_fit_the_table_are_named(table, arguments, message):
         ),
         ("manifest.csv", {"follow_up": ["0", "one", "0"]}, r"row 3, column 'follow_up': 'one'"),
         ("manifest.csv", {"follow_up": ["0", "9" * 30, "0"]}, r"row 3, column 'follow_up': '9{30}' is no whole number"),
+        (
+            "manifest.csv",
+            {"view": ["PA", "ap", "LL"]},
+            r"row 4, column 'view': 'LL' is none of PA, AP; correct it, leave",
+        ),
+        ("manifest.csv", {"sex": ["F", "?", "M"]}, r"row 3, column 'sex': '\?' is none of M, F, MALE, FEMALE"),
         ("boxes.csv", {"image_id": ["x2", "who", "x0"]}, r"boxes.csv, row 3: unknown image 'who'"),
         ("boxes.csv", {"w": ["wide", "1", "1"]}, r"boxes.csv, row 2: x, y, w or h"),
         ("boxes.csv", {"w": ["1", "nan", "1"]}, r"boxes.csv, row 3: x, y, w or h is no number"),
@@ -208,4 +219,48 @@ def test_params_that_do_not_fit_the_table_are_named(table, arguments, message):
 def test_rows_that_are_wrong_are_named(table, name, values, message):
     edit(table, name, **values)
     with pytest.raises(UserError, match=message):
+        run(table)
+
+
+def test_views_and_sexes_may_be_spelled_otherwise(table):
+    edit(table, "manifest.csv", view=["pa", "Ap ", ""], sex=["female", "Male", "f"])
+    run(table)
+    known = pd.read_csv(table.parent / "out" / "metadata.csv", dtype=str, keep_default_na=False)
+    assert known["view"].tolist() == ["PA", "AP", ""]
+    assert known["sex"].tolist() == ["F", "M", "F"]
+
+
+def test_images_without_a_row_are_left_out_and_counted(table, capsys):
+    edit(table, "boxes.csv", image_id="x0")
+    pd.read_csv(table / "manifest.csv", dtype=str).head(1).to_csv(table / "manifest.csv", index=False)
+    assert list(run(table).index) == ["x0"]
+    said = "2 images have no row in manifest.csv and are left out, images/1.png among them"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_table_parted_by_other_marks_is_told_so(table, mark):
+    pd.read_csv(table / "manifest.csv").to_csv(table / "manifest.csv", index=False, sep=mark)
+    with pytest.raises(
+        UserError, match=r"manifest.csv: no column 'id', .*; its columns are parted by '.*'; save it with"
+    ):
+        run(table)
+
+
+def test_two_columns_of_one_name_are_refused(table):
+    text = (table / "manifest.csv").read_text()
+    (table / "manifest.csv").write_text(text.replace("Mass", "Nodule"))
+    with pytest.raises(UserError, match=r"manifest.csv: two columns are called 'Nodule'; rename one and run"):
+        run(table)
+
+
+def test_a_parquet_with_an_index_and_a_visit_that_lacks_is_read(table):
+    frame = pd.read_csv(table / "manifest.csv").set_index("id")
+    frame["follow_up"] = frame["follow_up"].astype(float)
+    (table / "manifest.csv").unlink()
+    frame.to_parquet(table / "manifest.parquet")
+    assert run(table)["visit"].tolist() == [0, 4, 0]
+    frame.loc["x2", "follow_up"] = None
+    frame.to_parquet(table / "manifest.parquet")
+    with pytest.raises(UserError, match=r"manifest.parquet, row 4, column 'follow_up': '' is no whole number"):
         run(table)

@@ -100,6 +100,37 @@ def test_labels_without_their_image_are_set_aside(tree):
     assert bad["test/e.dicom"] == "listed in annotations/image_labels_test.csv, but missing"
 
 
+def test_images_may_have_upper_case_endings(tree):
+    (tree / "train" / "a.dicom").rename(tree / "train" / "a.DCM")
+    write_inventory(tree)
+    assert list(run(tree).index) == list("abcdef")
+
+
+def test_an_image_of_two_parts_is_refused(tree):
+    (tree / "test" / "e.dicom").rename(tree / "test" / "a.dicom")
+    write_inventory(tree)
+    with pytest.raises(UserError, match=r"image 'a' is there twice, train/a.dicom and test/a.dicom; remove one"):
+        run(tree)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"x_min": ""}, r"row 2: a box's corner is no number; correct it or leave all four empty"),
+        ({"x_min": "50"}, r"row 2: a box's corner max is before its min; correct it"),
+        ({"y_max": "1"}, r"row 2: a box's corner max is before its min; correct it"),
+    ],
+)
+def test_a_box_that_is_none_is_named(tree, values, message):
+    file = tree / "annotations" / "annotations_train.csv"
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    table.loc[0, list(values)] = list(values.values())
+    table.to_csv(file, index=False)
+    write_inventory(tree)
+    with pytest.raises(UserError, match=rf"^{file}, {message}"):
+        run(tree)
+
+
 def test_a_part_may_have_no_image_but_not_all_parts(tree):
     for file in (tree / "test").iterdir():
         file.unlink()

@@ -38,8 +38,10 @@ def write_dicom(path: Path, pixels: np.ndarray, bits: int = 12, kind: str = "MON
 
 
 def picture(index: int, height: int = 48, width: int = 40) -> np.ndarray:
-    """A 12-bit gradient that differs for each index."""
-    return (np.linspace(0, 4000, height * width).reshape(height, width) + 3 * index).astype(np.uint16)
+    """A 12-bit gradient with dashes in a row, which differs for each index."""
+    pixels = np.linspace(0, 4000, height * width).reshape(height, width).astype(np.uint16)
+    pixels[index % height, ::2] = 2000
+    return pixels
 
 
 def compressed(path: Path, syntax: str) -> bytes:

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from raremix.data import codestream, dicom, images, pixels
+from raremix.data import codestream, dicom, header, images, pixels
 from raremix.data.inventory import DICOM
 from raremix.data.pixels import Fit, UnreadableError, decode_picture, fit
 from raremix.data.records import Bad, Record
@@ -23,8 +23,8 @@ from raremix.runtime.errors import UserError, one_line
 from raremix.runtime.files import replacing, sha256
 from raremix.runtime.progress import track
 
-DECODERS = (codestream, dicom, images, pixels)  # what is converted by others of these is converted again
-QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`""")
+DECODERS = (codestream, dicom, header, images, pixels)  # what is converted by others of these is converted again
+QUOTED = re.compile(r"""['"`].*""", re.DOTALL)  # from the first quote on: apostrophes pair with none
 DIED = "a process died over it, alone as well: it crashes its decoder, or takes more memory than there is"
 LESS_MEMORY = "free memory or use fewer cores, as by `taskset --cpu-list 0 dvc repro ingest`"
 
@@ -195,7 +195,7 @@ def _converted(job: Job) -> Converted | str:
         if hashlib.sha256(content).hexdigest() != job.sha256:
             raise UnreadableError("its sha256 is not inventory.csv's; get it again, or run `dvc repro -f acquire`")
         if job.source.suffix.lower() in DICOM:
-            grey, facts = dicom.decode(content, job.window)
+            grey, facts = dicom.decode(header.mended(content), job.window)
         else:
             grey, facts = decode_picture(content), {}
         square, where = fit(grey, job.size)
@@ -245,11 +245,11 @@ def _only(targets: set[Path], folder: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong with an image; a decoder's words without what they quote, which may be a patient's name."""
-    said = one_line(error)
+    """What is wrong with an image; a decoder's words up to what they quote, which may be a patient's name."""
     if isinstance(error, UnreadableError):
-        return said
-    return f"can't be decoded: {type(error).__name__}: {QUOTED.sub('(...)', said)}"
+        return one_line(error)
+    said = UnreadableError(QUOTED.sub("(...)", str(error)) or "no reason is told")
+    return f"can't be decoded: {type(error).__name__}: {one_line(said)}"
 
 
 @contextmanager

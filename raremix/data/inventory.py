@@ -25,13 +25,16 @@ SUMS = "SHA256SUMS.txt"  # PhysioNet's name for its list; it parts sum and path 
 def write(root: Path, out: Path) -> None:
     """List the images and tables under ``root`` in ``out`` (``path,size,sha256``, sorted by path), ``out`` not itself.
 
+    What an interrupted run has hashed is noted beside ``out``'s folder, and not hashed again if size and time of change
+    are the same.
+
     Raises:
         UserError: ``root`` is missing or holds no image; a folder under it, or a line of its ``SHA256SUMS.txt``, if it
         has one, can't be read; or a file is not as that says.
     """
     files, published = _files(root, out), _published(root / SUMS)
-    with ThreadPoolExecutor(cores()) as pool:
-        hashes = list(track(pool.map(sha256, files), "hash files", total=len(files)))
+    notes = out.parent.with_name(f".{out.parent.name}.hashes")
+    hashes = _hashes(files, notes)
     names = [file.relative_to(root).as_posix() for file in files]
     if published:
         _verify(dict(zip(names, hashes, strict=True)), published, root)
@@ -40,15 +43,50 @@ def write(root: Path, out: Path) -> None:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(sorted(rows))
+    notes.unlink()
+
+
+def _hashes(files: Sequence[Path], notes: Path) -> list[str]:
+    """Each file's SHA-256, in ``notes`` as soon as it is known."""
+    stamps = [f"{file.stat().st_size} {file.stat().st_mtime_ns} {file.as_posix()}" for file in files]
+    known = _noted(notes)
+    notes.parent.mkdir(parents=True, exist_ok=True)
+    with notes.open("a") as noted, ThreadPoolExecutor(cores()) as pool:
+        left = [file for file, stamp in zip(files, stamps, strict=True) if stamp not in known]
+        found = pool.map(sha256, left)
+        hashes = []
+        for stamp in track(stamps, "hash files", total=len(files)):
+            if stamp not in known:
+                known[stamp] = next(found)
+                print(known[stamp], stamp, file=noted, flush=True)
+            hashes.append(known[stamp])
+    return hashes
+
+
+def _noted(notes: Path) -> dict[str, str]:
+    """The hashes that an interrupted run has noted, by size, time and path; a line that was cut off is none."""
+    lines = notes.read_text().splitlines(keepends=True) if notes.is_file() else []
+    whole = (re.fullmatch(r"([0-9a-f]{64}) (.+)\n", line) for line in lines)
+    return {line[2]: line[1] for line in whole if line}
 
 
 def _files(root: Path, out: Path) -> Sequence[Path]:
     if not root.is_dir():
         raise UserError(f"data.root: {root} is no directory; set it to where the radiographs are")
     files = [file for file in sorted(_walk(root)) if _listed(file) and file.is_file()]
+    if wrong := [file for file in files if not _spelt(file)]:
+        raise UserError(f"data.root: the name {wrong[0].as_posix()!a} is no UTF-8; rename the file or its folder")
     if not any(file.suffix.lower() in IMAGES for file in files):
         raise UserError(f"data.root: {root} holds no image ({', '.join(IMAGES)}); set it to where the radiographs are")
     return [file for file in files if file.resolve() != out.resolve()]
+
+
+def _spelt(file: Path) -> bool:
+    """Whether the path is text that a table can hold."""
+    try:
+        return bool(str(file).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -69,7 +107,9 @@ def _published(file: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
     published = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+        if not line.strip():
+            continue
         if not (found := re.fullmatch(r"([0-9a-fA-F]{64}) [ *]?(?:\./)?(.+)", line.strip())):
             raise UserError(f"{file}, line {number}: no SHA-256 and path; get the file again")
         published[found[2]] = found[1].lower()

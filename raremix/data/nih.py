@@ -10,7 +10,18 @@ import pandas as pd
 from raremix.data.cells import whole
 from raremix.data.findings import slug
 from raremix.data.inventory import IMAGES, TEST_LIST, TRAIN_LIST
-from raremix.data.records import Bad, Box, Record, Source, check_id, corners, read_labels, read_listed
+from raremix.data.records import (
+    Bad,
+    Box,
+    Record,
+    Source,
+    check_finding,
+    check_id,
+    corners,
+    read_labels,
+    read_listed,
+    tell_unlisted,
+)
 from raremix.runtime.errors import UserError
 
 LABELS = (
@@ -64,6 +75,7 @@ def read(root: Path, inventory: Mapping[str, str], findings: Mapping[str, Sequen
                 },
             )
         )
+    tell_unlisted(root, paths.values(), (record.path for record in records), name)
     absent = [Bad(record.path, f"listed in {name}, but missing") for record in records if record.path not in inventory]
     return Source(list(meant), [record for record in records if record.path in inventory], absent)
 
@@ -93,6 +105,7 @@ def _check_columns(table: pd.DataFrame, file: Path) -> str:
 
 def _check_findings(meant: Mapping[str, Sequence[str]]) -> None:
     for finding, names in meant.items():
+        check_finding(finding)
         for name in names:
             if name not in LABELS:
                 raise UserError(

@@ -1,5 +1,6 @@
 """What a reader of some data set's layout hands to ingest, and the files it may read."""
 
+import csv
 import hashlib
 import io
 import math
@@ -9,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_float_dtype
 
 from raremix.data.cells import parse_table, read_table
+from raremix.data.manifest import FIXED
 from raremix.runtime.errors import UserError, one_line
 
 
@@ -77,13 +80,15 @@ def read_labels(root: Path, name: str, inventory: Mapping[str, str]) -> pd.DataF
     Of a Parquet file, true is '1', false '0', and what is missing ''.
 
     Raises:
-        UserError: it is missing, changed since, or not a table.
+        UserError: it is missing, changed since, or not a table, or two of its columns have one name.
     """
     content, file, remedy = _content(root, name, inventory), root / name, "mend it and run `dvc repro -f acquire`"
     if file.suffix != ".parquet":
+        _refuse_doubled(content, file)
         return parse_table(content, file, remedy)
     try:
-        return _as_text(pd.read_parquet(io.BytesIO(content), dtype_backend="numpy_nullable"))
+        table = pd.read_parquet(io.BytesIO(content), dtype_backend="numpy_nullable")
+        return _as_text(table if isinstance(table.index, pd.RangeIndex) else table.reset_index())
     except Exception as error:  # Arrow raises what it likes
         raise UserError(f"{file}: not a table ({one_line(error)}); {remedy}") from None
 
@@ -111,10 +116,25 @@ def _content(root: Path, name: str, inventory: Mapping[str, str]) -> bytes:
     return content
 
 
+def _refuse_doubled(content: bytes, file: Path) -> None:
+    """Refuse a CSV with two columns of one name, of which pandas would rename the second."""
+    names = next(csv.reader(io.StringIO(content.decode("utf-8-sig", "replace"))), [])
+    if doubled := [name for name in names if name and names.count(name) > 1]:
+        raise UserError(f"{file}: two columns are called '{doubled[0]}'; rename one and run `dvc repro -f acquire`")
+
+
 def _as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """The values of a typed ``table`` as a CSV would hold them."""
+    """The values of a typed ``table`` as a CSV would hold them; whole numbers beside a missing one are whole ones."""
     flags = table.select_dtypes("boolean").columns
-    return table.astype(dict.fromkeys(flags, "Int8")).astype("string").fillna("").astype(object)
+    whole = [name for name in table if is_float_dtype(table[name]) and (table[name].dropna() % 1 == 0).all()]
+    kinds = dict.fromkeys(flags, "Int8") | dict.fromkeys(whole, "Int64")
+    return table.astype(kinds).astype("string").fillna("").astype(object)
+
+
+def tell_unlisted(root: Path, images: Iterable[str], named: Iterable[str], listing: str) -> None:
+    """Print how many of the ``images`` under ``root`` the table ``listing`` has no row of."""
+    if unlisted := sorted({*images} - {*named}):
+        print(f"{root}: {len(unlisted)} images have no row in {listing} and are left out, {unlisted[0]} among them")
 
 
 def corners(box: Iterable[str], file: Path, row: int) -> tuple[float, float, float, float]:
@@ -130,6 +150,15 @@ def corners(box: Iterable[str], file: Path, row: int) -> tuple[float, float, flo
     if not all(map(math.isfinite, (x, y, x + w, y + h))):
         raise UserError(f"{file}, row {row + 2}: x, y, w or h is no number; correct it")
     return x, y, x + w, y + h
+
+
+def check_finding(name: str) -> None:
+    """Refuse a key of ``ingest.findings`` that can't be a column of the manifest."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in FIXED:
+        raise UserError(
+            f"params.yaml, ingest.findings: '{name}' can't name a finding; use lower-case letters, digits and '_', and "
+            f"none of {', '.join(FIXED)}"
+        )
 
 
 def check_id(image_id: str, file: Path, row: int) -> None:

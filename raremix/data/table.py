@@ -8,14 +8,29 @@ from typing import Any
 import pandas as pd
 
 from raremix.data.cells import whole, zero_or_one
-from raremix.data.inventory import DICOM, PICTURES
-from raremix.data.records import Bad, Box, Record, Source, check_id, corners, read_labels
+from raremix.data.inventory import IMAGES
+from raremix.data.records import (
+    Bad,
+    Box,
+    Record,
+    Source,
+    check_finding,
+    check_id,
+    corners,
+    read_labels,
+    tell_unlisted,
+)
 from raremix.runtime.errors import UserError
 
 TABLE, BOXES = "manifest", "boxes"  # .csv or .parquet
 NEEDED = ("image_id", "file")
 OPTIONAL = ("patient_id", "visit", "part", "view", "sex")
 FACTS = ("patient_id", "visit", "view", "sex")
+SPELT = {
+    "view": {"": "", "PA": "PA", "AP": "AP"},
+    "sex": {"": "", "M": "M", "F": "F", "MALE": "M", "FEMALE": "F"},
+}  # as tables have them, in upper case, and as the pipeline does
+SHOWN = 8  # columns of a table that lacks one
 
 
 def read(
@@ -35,6 +50,7 @@ def read(
     _check_columns(table, columns, file)
     table[columns["file"]] = [path if path in inventory else _posix(path) for path in table[columns["file"]]]
     _check_ids(table[columns["image_id"]], file)
+    _spell(table, columns, file)
     drawn = _drawn(root, boxing, inventory)
     votes = _votes(table, findings, set(drawn["finding"]), file)
     boxes = _boxes(drawn, findings, set(table[columns["image_id"]]), root / boxing)
@@ -42,6 +58,7 @@ def read(
         _record(row, columns, counts, boxes)
         for row, counts in zip(table.to_dict("records"), votes.to_dict("records"), strict=True)
     ]
+    tell_unlisted(root, (p for p in inventory if p.lower().endswith(IMAGES)), (r.path for r in records), listing)
     absent = [Bad(r.path, f"listed in {listing}, but missing") for r in records if r.path not in inventory]
     return Source(list(findings), [r for r in records if r.path in inventory], absent)
 
@@ -70,10 +87,12 @@ def _check_columns(table: pd.DataFrame, columns: Mapping[str, str], file: Path) 
         if name not in choice:
             raise UserError(f"params.yaml, ingest.columns: unknown '{name}'; choose among {', '.join(choice)}")
         if column not in table:
-            raise UserError(f"{file}: no column '{column}', which params.yaml, ingest.columns.{name} names")
+            raise UserError(
+                f"{file}: no column '{column}', which params.yaml, ingest.columns.{name} names; {_there(table)}"
+            )
     for row, path in enumerate(table[columns["file"]]):
-        if not path.lower().endswith(DICOM + PICTURES):
-            raise UserError(f"{file}, row {row + 2}: '{path}' is no image file ({', '.join(DICOM + PICTURES)})")
+        if not path.lower().endswith(IMAGES):
+            raise UserError(f"{file}, row {row + 2}: '{path}' is no image file ({', '.join(IMAGES)})")
         if _posix(path).startswith("/") or ".." in PurePosixPath(_posix(path)).parts:
             raise UserError(f"{file}, row {row + 2}: '{path}' leads out of data.root; give its path from there")
     if "visit" in columns:
@@ -81,6 +100,29 @@ def _check_columns(table: pd.DataFrame, columns: Mapping[str, str], file: Path) 
     for row, part in enumerate(table[columns["part"]] if "part" in columns else ()):
         if part not in ("train", "test"):
             raise UserError(f"{file}, row {row + 2}, column '{columns['part']}': '{part}' is neither train nor test")
+
+
+def _there(table: pd.DataFrame) -> str:
+    """Which columns there are, or why there seems to be but one."""
+    names = [str(name) for name in table.columns]
+    if len(names) == 1 and (mark := next((mark for mark in (";", "\t", "|") if mark in names[0]), "")):
+        return f"its columns are parted by {mark!r}; save it with commas"
+    more = ", ..." if len(names) > SHOWN else ""
+    return f"its columns are {', '.join(names[:SHOWN])}{more}"
+
+
+def _spell(table: pd.DataFrame, columns: Mapping[str, str], file: Path) -> None:
+    """Put views and sexes as the pipeline has them."""
+    for name in SPELT.keys() & columns.keys():
+        told = table[columns[name]]
+        spelt = told.str.strip().str.upper().map(SPELT[name])
+        if spelt.isna().any():
+            row = int(spelt.isna().to_numpy().argmax())
+            raise UserError(
+                f"{file}, row {row + 2}, column '{columns[name]}': '{told.iloc[row]}' is none of "
+                f"{', '.join(filter(None, SPELT[name]))}; correct it, leave it empty, or take ingest.columns.{name} out"
+            )
+        table[columns[name]] = spelt
 
 
 def _check_ids(ids: "pd.Series[str]", file: Path) -> None:
@@ -96,9 +138,12 @@ def _votes(table: pd.DataFrame, findings: Mapping[str, Sequence[str]], boxed: se
         raise UserError(f"params.yaml, ingest.findings: empty; map slugs to columns of {file}, e.g. edema: [Edema]")
     votes = {}
     for finding, sources in findings.items():
+        check_finding(finding)
         for source in sources:
             if source not in table and source not in boxed:
-                raise UserError(f"{file}: no column '{source}', which params.yaml, ingest.findings.{finding} names")
+                raise UserError(
+                    f"{file}: no column '{source}', which params.yaml, ingest.findings.{finding} names; {_there(table)}"
+                )
         marks = [zero_or_one(table[source], file) for source in sources if source in table]
         if not marks:
             raise UserError(f"params.yaml, ingest.findings.{finding}: no column of {file} among its sources")

@@ -1,5 +1,7 @@
 """What is known of a data set's images, as the pipeline's tables."""
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from raremix.data import labels, manifest
 from raremix.data.ingest import Seen
 from raremix.data.records import Bad
 
+NOBODY = re.compile(r"anon\w*|unknown|none|null|n/?a|0+|x+", re.IGNORECASE)  # what headers have in place of an id
+CROWD, SHARE = 20, 0.05  # images of one person, and their share of all, from which on they may be many people's
 METADATA = ("view", "sex", "exposure_index", "body_thickness", "source_distance", "devices")
 
 
@@ -35,6 +39,18 @@ def tables(
     }
 
 
+def crowd(seen: Sequence[Seen]) -> str | None:
+    """A line on the header's patient who has more images than one person may be thought to have; None without one."""
+    named = Counter(_of_header(s) for s in seen if "patient_id" not in s.record.facts and _of_header(s))
+    for _, count in named.most_common(1):
+        if count >= max(CROWD, SHARE * len(seen)):
+            return (
+                f"{count} of {len(seen)} images have one PatientID in their headers, so they count as one person's; if "
+                "they are not, name the patients in a table (data.layout: table, ingest.columns.patient_id)"
+            )
+    return None
+
+
 def summary(tables: dict[str, pd.DataFrame], bad: Sequence[Bad], rule: str) -> dict[str, Any]:
     """Images, patients, images set aside, positives per official part and finding, and the readers' agreement."""
     frame = tables["manifest"]
@@ -57,7 +73,7 @@ def summary(tables: dict[str, pd.DataFrame], bad: Sequence[Bad], rule: str) -> d
 
 def _identities(seen: Sequence[Seen], folder: Path, real: bool) -> pd.DataFrame:
     """The manifest's fixed columns. Who has no patient id is a patient of his own."""
-    patients = [s.facts.get("patient_id") or s.record.image_id for s in seen]
+    patients = [_patient(s) for s in seen]
     visits = _visits(seen, patients)
     rows = [
         (r.image_id, (folder / f"{r.image_id}.png").as_posix(), patient, visit, r.part, "|".join(r.readers))
@@ -66,9 +82,20 @@ def _identities(seen: Sequence[Seen], folder: Path, real: bool) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=manifest.FIXED)
 
 
+def _patient(seen: Seen) -> str:
+    """The table's patient id, else the header's, else the image's own."""
+    return seen.record.facts.get("patient_id", _of_header(seen)) or seen.record.image_id
+
+
+def _of_header(seen: Seen) -> str:
+    """The header's patient id; '' for a word that stands for none."""
+    told = seen.header.get("patient_id", "")
+    return "" if NOBODY.fullmatch(told) else told
+
+
 def _shown(seen: Sequence[Seen], patients: list[str], real: bool) -> list[str]:
     """``patients`` as the manifest has them: of ``real`` ones whom a header names, a number."""
-    named = [real and "patient_id" not in s.record.facts and bool(s.header.get("patient_id")) for s in seen]
+    named = [real and "patient_id" not in s.record.facts and bool(_of_header(s)) for s in seen]
     numbers: dict[str, str] = {}
     return [
         numbers.setdefault(patient, f"patient#{len(numbers)}") if hidden else patient

@@ -38,6 +38,7 @@ def read(root: Path, inventory: dict[str, str]) -> Source:
     records: list[Record] = []
     bad: list[Bad] = []
     found = {part: _images(inventory, part, root) for part in parts}
+    _check_parts(found, root)
     if not any(found.values()):
         raise UserError(f"{root}: no image train/<image_id>.dicom; is data.root VinDr-CXR's own directory?")
     for part, (labels, boxes) in parts.items():
@@ -56,11 +57,21 @@ def read(root: Path, inventory: dict[str, str]) -> Source:
 def _images(inventory: dict[str, str], part: str, root: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in inventory:
-        if match := re.fullmatch(rf"{part}/([^/]+)\.(?:dicom|dcm)", path):
+        if match := re.fullmatch(rf"{part}/([^/]+)\.(?i:dicom|dcm)", path):
             if match[1] in found:
                 raise UserError(f"{root}: image '{match[1]}' is there twice, {found[match[1]]} and {path}; remove one")
             found[match[1]] = path
     return found
+
+
+def _check_parts(found: dict[str, dict[str, str]], root: Path) -> None:
+    """Refuse an image id of two parts: one image would be written over the other."""
+    seen: dict[str, str] = {}
+    for paths in found.values():
+        for image, path in paths.items():
+            if image in seen:
+                raise UserError(f"{root}: image '{image}' is there twice, {seen[image]} and {path}; remove one")
+            seen[image] = path
 
 
 def _marks(root: Path, name: str, inventory: dict[str, str]) -> pd.DataFrame:
@@ -107,12 +118,15 @@ def _classes(root: Path, name: str, inventory: dict[str, str]) -> pd.DataFrame:
 def _boxes(root: Path, name: str, inventory: dict[str, str], labelled: set[str]) -> dict[str, list[Box]]:
     table, file = _classes(root, name, inventory), root / name
     _check_images(table, labelled, file)
-    drawn = table[table["finding"].notna() & (table["x_min"] != "")]
+    drawn = table[table["finding"].notna() & (table[CORNERS] != "").any(axis=1)]
     corners = drawn[CORNERS].apply(pd.to_numeric, errors="coerce")
     wrong = ~np.isfinite(corners.to_numpy(float)).all(axis=1)
     if wrong.any():
         row = corners.index[int(wrong.argmax())]
         raise UserError(f"{file}, row {row + 2}: a box's corner is no number; correct it or leave all four empty")
+    turned = (corners["x_min"] > corners["x_max"]) | (corners["y_min"] > corners["y_max"])
+    if turned.any():
+        raise UserError(f"{file}, row {turned.idxmax() + 2}: a box's corner max is before its min; correct it")
     boxes = defaultdict(list)
     columns = (drawn["image_id"], drawn["finding"], drawn["reader"], corners.to_numpy())
     for image, what, reader, (x0, y0, x1, y1) in zip(*columns, strict=True):
