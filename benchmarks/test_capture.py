@@ -1,13 +1,16 @@
 """What keeping h and e costs over plain sampling."""
 
+from models import GPU, fitting
+
 from raremix.data import captions
 from raremix.diagnosis.hspace import capture, drawn, noise_for
 from raremix.generator.base import load
 from raremix.generator.sample import Sampling, plain
 from raremix.runtime.device import device
 
-SAMPLING = Sampling(16, 2.0, 32, "float32")
-IMAGES, ROUNDS = 64, 5
+BATCH = fitting(16) if GPU else 32
+SAMPLING = Sampling(16, 2.0, BATCH, "float32")
+IMAGES, ROUNDS = (BATCH, 2) if GPU else (2 * BATCH, 5)
 
 
 def test_capture_over_plain_sampling(times_as_fast, base, tmp_path):

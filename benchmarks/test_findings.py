@@ -10,15 +10,15 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-import torch
 from fine_tuning import noise, ours
+from models import GPU, fitting
 
 from raremix.generator.base import load
 from raremix.runtime.cores import cores
 from raremix.runtime.device import one_core
 
-TRIALS = 1 if torch.cuda.is_available() else cores()
-FINDINGS, STEPS, BATCH, INSTANCES, PRIOR, ROUNDS = 3, 30, 12, 5, 40, 1
+TRIALS, BATCH = (1, fitting(4)) if GPU else (cores(), 12)
+FINDINGS, STEPS, INSTANCES, PRIOR, ROUNDS = 3, 30, 5, 40, 1
 
 
 def taught(base: Path, findings: int) -> None:
@@ -55,7 +55,7 @@ def test_all_findings_against_a_process_a_finding(times_as_fast, base, tmp_path,
     print(f"\n{FINDINGS} findings in {TRIALS} trials: {ratio:.2f} times as fast as a process a finding")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has one trial at once: the same comparison")
+@pytest.mark.skipif(GPU, reason="a GPU has one trial at once: the same comparison")
 def test_all_findings_against_as_many_processes_at_once(times_as_fast, base, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ratio = times_as_fast(lambda: a_process_a_trial(base), lambda: a_process_a_finding_side_by_side(base), ROUNDS)

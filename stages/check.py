@@ -4,6 +4,7 @@ In: params.yaml, dvc.yaml beside it (it names the stages), the list of attribute
 names. Out: a line on such weights, or one that names the first mistake.
 """
 
+import argparse
 import re
 from importlib import import_module
 from pathlib import Path
@@ -86,6 +87,8 @@ def stages_of(pipeline: Path) -> list[Stage]:
 
 
 if __name__ == "__main__":
+    about = "Hold params.yaml of this folder against every stage that its dvc.yaml names."
+    argparse.ArgumentParser(prog="python -m stages.check", description=about).parse_args()
     try:
         print(check_weights(check(read_params(PARAMS), stages_of(Path("dvc.yaml")), PARAMS)), end="")
     except (UserError, OSError) as error:

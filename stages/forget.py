@@ -5,6 +5,7 @@ its entry: DVC reads and writes it at every stage that runs, and who reviews a p
 such a stage has made stays where it is, and in DVC's cache.
 """
 
+import argparse
 import sys
 
 from dvc.dvcfile import load_file
@@ -44,4 +45,6 @@ def dead(repo: Repo) -> list[str]:
 
 
 if __name__ == "__main__":
+    about = "Take out of this folder's dvc.lock what is of stages that the pipeline has no more."
+    argparse.ArgumentParser(prog="python -m stages.forget", description=about).parse_args()
     sys.exit(main())

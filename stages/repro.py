@@ -52,6 +52,9 @@ Running = dict[str, tuple["subprocess.Popen[bytes]", Mapping[str, str]]]  # stag
 
 def main(targets: Sequence[str] = ()) -> int:
     """Bring the pipeline up to date, or what ``targets`` need; the exit code of the first that fails, else 0."""
+    if {"-h", "--help"} & {*targets}:
+        print(__doc__)
+        return 0
     if options := [target for target in targets if target.startswith("-")]:
         leave(f"stages.repro: '{options[0]}' is no stage; for options use dvc repro", 2)
     with _alone():

@@ -223,6 +223,16 @@ def test_a_full_disk_inside_a_library_is_one_line(kitchen, stage, named):
     assert f"{named}; free space" in done.stderr
 
 
+@pytest.mark.parametrize("tool", ["adopt", "check", "forget", "provenance", "repro", "result", "show"])
+def test_help_of_what_is_no_stage_does_nothing_else(tool, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", f"stages.{tool}", "--help"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"python -m stages.{tool}" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
 def test_help_explains_a_stage_without_a_params_file():
     done = subprocess.run([sys.executable, "-m", "stages.split", "--help"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0

@@ -146,13 +146,6 @@ def test_the_audits_are_tables_of_means_and_ranges(profile):
     assert main(["--pages", "README.md", "study.md", "--check"]) == 0
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/study.md", "docs/diagnosis.md", "docs/statistics.md", "docs/benchmarks.md"]
-)
-def test_the_repository_s_pages_say_what_its_metrics_say(page):
-    check_blocks(ROOT / page, ROOT / "metrics")
-
-
 def diagnosed(profile):
     """The diagnosis's metrics, and a page with a block for them."""
     figures = {"spearman": 0.71, "low": 0.6, "high": 0.8, "null": 0.3, "attributes": 5, "edits": 0.4, "images": 0.75}

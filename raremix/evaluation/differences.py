@@ -1,4 +1,4 @@
-"""What dreambooth_mix gains on other arms, as tables for docs/study.md: by shots, ratio, instances, arm and finding.
+"""What dreambooth_mix gains on other arms, as tables for README and docs/: by shots, ratio, instances, arm and finding.
 
 A gain stands with its interval and, in round brackets, the smallest one that the comparison could have seen.
 """

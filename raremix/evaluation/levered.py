@@ -1,4 +1,4 @@
-"""What each lever of the classifiers and of the generator does, as tables for docs/study.md."""
+"""What each lever of the classifiers and of the generator does, as tables for docs/choices.md."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The result for readers: a table on the terminal, and the blocks of figures in README and docs/study.md."""
+"""The result for readers: a table on the terminal, and the blocks of figures in README and docs/."""
 
 import json
 import subprocess
