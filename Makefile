@@ -34,7 +34,7 @@ dependencies: .venv/ready ## write the source files of all stages into dvc.yaml,
 	python .ci/dependencies.py .
 
 readme: .venv/ready ## write the committed figures into README and docs
-	python -m stages.result --pages README.md docs/study.md docs/diagnosis.md docs/statistics.md docs/benchmarks.md
+	python -m stages.result --pages $$(grep -l '^<!-- /' README.md docs/*.md)
 
 clean: ## remove the environment and the states of interrupted runs; DVC's cache and outputs stay
 	rm -rf .venv scratch profiles/*/scratch
