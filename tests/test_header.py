@@ -45,11 +45,11 @@ def test_a_header_in_order_is_left_alone(file):
         {"RescaleSlope": None, "RescaleIntercept": None},
         {"RescaleSlope": None, "RescaleIntercept": "0"},
         {"VOILUTFunction": ""},
-        {"VOILUTFunction": "LINAER"},
+        {"PixelPaddingValue": None},
     ],
     ids=lambda tags: "-".join(map(str, tags.values())),
 )
-def test_what_is_emptied_or_misspelt_counts_as_absent(file, tags):
+def test_what_is_emptied_counts_as_absent(file, tags):
     plain, _ = decode(file(picture(0), **WINDOW), "header")
     assert np.array_equal(seen(file(picture(0), **WINDOW, **tags))[0], plain)
 
@@ -92,6 +92,54 @@ def test_signs_padding_and_overlays_may_fill_the_bits_that_are_not_stored(file):
     header.add_new(0x60000102, "US", 15)
     header.save_as(written := io.BytesIO())
     assert np.array_equal(seen(written.getvalue())[0], plain)
+
+
+@pytest.mark.filterwarnings("ignore:The pixel data is")
+def test_bytes_behind_the_pixels_are_none(file):
+    plain = seen(file(picture(0), **WINDOW))[0]
+    for behind in (b"\xff", b"\xff\xff", b" " * 512):
+        content = file(picture(0), **WINDOW, PixelData=picture(0).astype("<u2").tobytes() + behind)
+        assert np.array_equal(seen(content)[0], plain)
+    with pytest.raises(ValueError, match="pixel data"):
+        seen(file(picture(0), **WINDOW, PixelData=b"\xff\xff"))
+
+
+def test_an_overlay_of_its_own_hides_in_no_pixel(file):
+    header = dcmread(io.BytesIO(file(picture(0) | 0x8000, **WINDOW)))
+    header.add_new(0x60000102, "US", 0)
+    header.add_new(0x60003000, "OW", b"\0\0")
+    header.save_as(written := io.BytesIO())
+    with pytest.raises(UnreadableError, match="more bits than the 12"):
+        mended(written.getvalue())
+
+
+def test_a_range_of_padding_is_padding_and_of_signed_pixels_it_must_fit(file):
+    padded = picture(0)
+    padded[:5] = 0xFFF5
+    ends = {"PixelPaddingValue": 0xFFF0, "PixelPaddingRangeLimit": 0xFFFF}
+    assert (seen(file(padded, **WINDOW, **ends))[0][:5] == 0).all()
+    with pytest.raises(UnreadableError, match="more bits than the 12"):
+        mended(file(padded, **WINDOW))
+    low = picture(0).astype(np.int16) - 2000
+    low[:5] = -32768
+    with pytest.raises(UnreadableError, match="more bits than the 12"):
+        mended(file(low, PixelRepresentation=1, PixelPaddingValue=-32768))
+
+
+def test_padding_that_no_pixel_can_have_is_none(file):
+    small = (picture(0) >> 4).astype(np.uint8)
+    plain = file(small, bits=8, BitsAllocated=8, PixelData=small.tobytes())
+    header = dcmread(io.BytesIO(plain))
+    header.add_new("PixelPaddingValue", "US", 65535)
+    header.save_as(written := io.BytesIO())
+    assert np.array_equal(seen(written.getvalue())[0], seen(plain)[0])
+
+
+def test_of_functions_for_several_windows_the_first_is_kept(file):
+    windows = {"WindowCenter": [2000, 900], "WindowWidth": [3000, 10]}
+    several = seen(file(picture(0), **windows, VOILUTFunction=["SIGMOID", "LINEAR"]))[0]
+    assert np.array_equal(several, seen(file(picture(0), **WINDOW, VOILUTFunction="SIGMOID"))[0])
+    assert not np.array_equal(several, seen(file(picture(0), **WINDOW))[0])
 
 
 def test_padding_of_signed_pixels_that_is_written_unsigned_is_padding(file):

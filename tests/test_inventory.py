@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -102,6 +103,16 @@ def test_files_that_are_not_as_published_are_named(published, tmp_path):
     assert not (tmp_path / "raw" / "inventory.csv").exists()
 
 
+def test_a_file_that_was_got_again_with_its_old_time_is_hashed_again(published, tmp_path):
+    file = published / "train" / "b.dicom"
+    right, times = file.read_bytes(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    for content, refused in ((b"x" * len(right), True), (right, False)):
+        file.write_bytes(content)
+        os.utime(file, ns=times)
+        with pytest.raises(UserError, match=r"b\.dicom: not as") if refused else nullcontext():
+            acquire(Data(str(published), "vindr"), PHANTOM, STUDY, tmp_path / "raw")
+
+
 def test_a_broken_list_is_named_before_anything_is_read(published, tmp_path):
     (published / "SHA256SUMS.txt").write_text("<html>log in</html>\n")
     with pytest.raises(UserError, match=r"SHA256SUMS.txt, line 1: no SHA-256 and path"):
@@ -117,10 +128,13 @@ def test_real_data_that_are_not_there_are_named(tmp_path):
         acquire(Data(str(tmp_path / "empty"), "table"), PHANTOM, STUDY, tmp_path / "raw")
 
 
-def test_a_name_that_is_no_text_is_named(tmp_path):
+@pytest.mark.parametrize(("name", "shown"), [(b"R\xf6", r"R\\udcf6"), (b"a\rb", r"a\\rb")])
+def test_a_name_that_a_table_can_not_hold_is_named(tmp_path, name, shown):
     (tmp_path / "real").mkdir()
-    Path(os.fsdecode(os.fsencode(tmp_path / "real") + b"/R\xf6.png")).write_bytes(b"x")
-    with pytest.raises(UserError, match=r"^data.root: the name '.*/real/R\\udcf6.png' is no UTF-8; rename"):
+    Path(os.fsdecode(os.fsencode(tmp_path / "real") + b"/" + name + b".png")).write_bytes(b"x")
+    with pytest.raises(
+        UserError, match=rf"^data.root: the name '.*/real/{shown}.png' is no UTF-8, or has a line break"
+    ):
         acquire(Data(str(tmp_path / "real"), "table"), PHANTOM, STUDY, tmp_path / "raw")
 
 
@@ -137,8 +151,8 @@ def test_what_an_interrupted_run_has_hashed_is_not_hashed_again(published, tmp_p
     monkeypatch.setattr(inventory, "sha256", until_third)
     with pytest.raises(KeyboardInterrupt):
         acquire(Data(str(published), "vindr"), PHANTOM, STUDY, tmp_path / "raw")
-    with (tmp_path / ".raw.hashes").open("a") as notes:
-        notes.write("0123 cut o")
+    with (tmp_path / ".raw.hashes").open("ab") as notes:
+        notes.write(b"0123 cut \xff")
     os.utime(published / "labels.csv", (1, 1))  # changed since, for all that is known
     (published / "SHA256SUMS.txt").unlink()
     acquire(Data(str(published), "vindr"), PHANTOM, STUDY, tmp_path / "raw")

@@ -43,12 +43,19 @@ def test_visits_of_numbered_patients_are_those_of_their_dates(tree):
     assert named.drop(columns="patient_id").equals(numbered.drop(columns="patient_id"))
 
 
-@pytest.mark.parametrize("nobody", ["ANONYMOUS", "anonymized", "Unknown", "0000", "N/A"])
+@pytest.mark.parametrize("nobody", ["ANONYMOUS", "anonymized", "Unknown^Patient", "0000", "N/A"])
 def test_a_word_that_stands_for_no_patient_makes_none_of_many(tree, nobody):
     for name in "abc":
         write_dicom(tree / "train" / f"{name}.dicom", picture(ord(name)), PatientID=nobody)
     write_inventory(tree)
     assert run(tree, layout="vindr")["patient_id"].tolist() == ["a", "b", "c", "patient#0", "patient#1", "f"]
+
+
+def test_a_pseudonym_is_a_patient_s_whatever_it_begins_with(tree):
+    for name, pseudonym in (("a", "ANON0001"), ("b", "ANON0002"), ("c", "ANON0001")):
+        write_dicom(tree / "train" / f"{name}.dicom", picture(ord(name)), PatientID=pseudonym)
+    write_inventory(tree)
+    assert run(tree, layout="vindr")["patient_id"].tolist()[:3] == ["patient#0", "patient#1", "patient#0"]
 
 
 def test_a_patient_with_more_images_than_one_has_is_said(tree, monkeypatch, capsys):

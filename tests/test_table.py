@@ -203,12 +203,12 @@ def test_params_that_do_not_fit_the_table_are_named(table, arguments, message):
         ),
         ("manifest.csv", {"follow_up": ["0", "one", "0"]}, r"row 3, column 'follow_up': 'one'"),
         ("manifest.csv", {"follow_up": ["0", "9" * 30, "0"]}, r"row 3, column 'follow_up': '9{30}' is no whole number"),
+        ("manifest.csv", {"view": ["", "front", "LL"]}, r"row 3, column 'view': 'front' is none of PA, AP, nor is any"),
         (
             "manifest.csv",
-            {"view": ["PA", "ap", "LL"]},
-            r"row 4, column 'view': 'LL' is none of PA, AP; correct it, leave",
+            {"sex": ["1", "2", "1"]},
+            r"row 2, column 'sex': '1' is none of M, F, MALE, FEMALE, nor is any",
         ),
-        ("manifest.csv", {"sex": ["F", "?", "M"]}, r"row 3, column 'sex': '\?' is none of M, F, MALE, FEMALE"),
         ("boxes.csv", {"image_id": ["x2", "who", "x0"]}, r"boxes.csv, row 3: unknown image 'who'"),
         ("boxes.csv", {"w": ["wide", "1", "1"]}, r"boxes.csv, row 2: x, y, w or h"),
         ("boxes.csv", {"w": ["1", "nan", "1"]}, r"boxes.csv, row 3: x, y, w or h is no number"),
@@ -222,12 +222,14 @@ def test_rows_that_are_wrong_are_named(table, name, values, message):
         run(table)
 
 
-def test_views_and_sexes_may_be_spelled_otherwise(table):
-    edit(table, "manifest.csv", view=["pa", "Ap ", ""], sex=["female", "Male", "f"])
+def test_views_and_sexes_may_be_spelled_otherwise(table, capsys):
+    edit(table, "manifest.csv", view=["pa", "Ap ", "LATERAL"], sex=["female", "Male", "f"])
     run(table)
     known = pd.read_csv(table.parent / "out" / "metadata.csv", dtype=str, keep_default_na=False)
     assert known["view"].tolist() == ["PA", "AP", ""]
     assert known["sex"].tolist() == ["F", "M", "F"]
+    said = "column 'view': 1 values are none of PA, AP, as 'LATERAL'; they count as not known"
+    assert said in capsys.readouterr().out
 
 
 def test_images_without_a_row_are_left_out_and_counted(table, capsys):
@@ -247,17 +249,27 @@ def test_a_table_parted_by_other_marks_is_told_so(table, mark):
         run(table)
 
 
-def test_two_columns_of_one_name_are_refused(table):
+@pytest.mark.parametrize("before", ["", "\n"])
+def test_two_columns_of_one_name_are_refused(table, before):
     text = (table / "manifest.csv").read_text()
-    (table / "manifest.csv").write_text(text.replace("Mass", "Nodule"))
+    (table / "manifest.csv").write_text(before + text.replace("Mass", "Nodule"))
     with pytest.raises(UserError, match=r"manifest.csv: two columns are called 'Nodule'; rename one and run"):
         run(table)
 
 
+def test_a_table_with_an_old_mac_s_line_ends_is_read(table):
+    text = (table / "manifest.csv").read_text()
+    (table / "manifest.csv").write_text(text.replace("\n", "\r"))
+    assert list(run(table).index) == ["x0", "x1", "x2"]
+
+
 def test_a_parquet_with_an_index_and_a_visit_that_lacks_is_read(table):
-    frame = pd.read_csv(table / "manifest.csv").set_index("id")
-    frame["follow_up"] = frame["follow_up"].astype(float)
+    frame = pd.read_csv(table / "manifest.csv").set_index("id", drop=False)
     (table / "manifest.csv").unlink()
+    frame.to_parquet(table / "manifest.parquet")
+    assert list(run(table).index) == ["x0", "x1", "x2"]
+    frame = frame.drop(columns="id")
+    frame["follow_up"] = frame["follow_up"].astype(float)
     frame.to_parquet(table / "manifest.parquet")
     assert run(table)["visit"].tolist() == [0, 4, 0]
     frame.loc["x2", "follow_up"] = None

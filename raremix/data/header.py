@@ -8,13 +8,13 @@ import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.config import disable_value_validation
 from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.multival import MultiValue
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from raremix.data.pixels import UnreadableError
 
 NEEDED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
 EMPTIED = ("RescaleSlope", "RescaleIntercept", "VOILUTFunction")  # an empty one means what its absence does
-FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # of a window (PS3.3 C.11.2.1.3); absent, it is the first
 MEASURES = ("ExposureIndex", "BodyPartThickness", "DistanceSourceToDetector", "DistanceSourceToPatient")
 PADDINGS = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 OVERLAYS = range(0x6000, 0x6020, 2)  # groups
@@ -23,9 +23,9 @@ OVERLAYS = range(0x6000, 0x6020, 2)  # groups
 def mended(content: bytes) -> bytes:
     """``content``, a DICOM file, as it is, or with a header that says what was meant.
 
-    Taken out are an empty rescale, a window's function that is empty or unknown, and measures that are no finite
-    numbers; padding of signed pixels that is written unsigned gets its sign. A deflated file is left alone, as it may
-    inflate to any size.
+    Taken out are an empty rescale or window's function, measures that are no finite numbers, and padding that no pixel
+    can have; padding of signed pixels that is written unsigned gets its sign, and of functions for each of several
+    windows the first is kept. A deflated file is left alone, as it may inflate to any size.
 
     Raises:
         UnreadableError: a tag that tells how pixels are stored is missing, or pixels take more bits than it says.
@@ -38,14 +38,14 @@ def mended(content: bytes) -> bytes:
         if missing := [tag for tag in NEEDED if header.get(tag) in ("", None)]:
             raise UnreadableError(f"no {missing[0]}")
         _refuse_more_bits(header)
-        wrong, unsigned = set(_wrong(header)), list(_unsigned(header))
-        if not wrong and not unsigned:
+        wrong, signed, function = set(_wrong(header)), _signed(header), header.get("VOILUTFunction")
+        if not (wrong or signed or isinstance(function, MultiValue)):
             return content
-        for tag in wrong:
+        if isinstance(function, MultiValue):
+            header.VOILUTFunction = function[0]
+        for tag in wrong | signed.keys():
             del header[tag]
-        for tag in unsigned:
-            value = int(header[tag].value) - (1 << int(header.BitsAllocated))
-            del header[tag]
+        for tag, value in signed.items():
             header.add_new(tag, "SS", value)
         written = io.BytesIO()
         header.save_as(written)
@@ -61,10 +61,9 @@ def _deflated(content: bytes) -> bool:
 def _wrong(header: Dataset) -> Iterator[str]:
     """The tags that say nothing."""
     yield from (tag for tag in EMPTIED if tag in header and header[tag].value in ("", None))
-    function = header.get("VOILUTFunction")
-    if function and str(function).upper() not in FUNCTIONS:
-        yield "VOILUTFunction"
     yield from (tag for tag in MEASURES if not _finite(header.get(tag)))
+    if any(not -1 << header.BitsAllocated - 1 <= end < 1 << header.BitsAllocated for end in _padding(header)):
+        yield from (tag for tag in PADDINGS if tag in header)
 
 
 def _finite(value: object) -> bool:
@@ -74,37 +73,47 @@ def _finite(value: object) -> bool:
         return True  # words, of which nothing is made
 
 
-def _unsigned(header: Dataset) -> Iterator[str]:
-    """The paddings of signed pixels that no such pixel can have."""
-    for tag in PADDINGS if header.PixelRepresentation else ():
-        value = header.get(tag)
-        if value not in ("", None) and int(value) >= 1 << int(header.BitsAllocated) - 1:
-            yield tag
+def _padding(header: Dataset) -> list[int]:
+    """The ends of what is padding, as they are written; none without a first one."""
+    ends = [header.get(tag) for tag in PADDINGS]
+    return [int(end) for end in ends if end not in ("", None)] if ends[0] not in ("", None) else []
+
+
+def _signed(header: Dataset) -> dict[str, int]:
+    """By tag the padding of signed pixels that is written as if they were not."""
+    half, all_values = 1 << header.BitsAllocated - 1, 1 << header.BitsAllocated
+    ends = zip(PADDINGS, _padding(header) if header.PixelRepresentation else [], strict=False)
+    return {tag: end - all_values for tag, end in ends if half <= end < all_values}
 
 
 def _may_overflow(header: Dataset) -> bool:
     """Whether pixels may take bits that the header does not count, and no overlay is there to hide in them."""
     if header.file_meta.TransferSyntaxUID.is_compressed or "PixelData" not in header:
         return False
-    overlaid = any((group, 0x0102) in header for group in OVERLAYS)
+    overlaid = any((group, 0x0102) in header and (group, 0x3000) not in header for group in OVERLAYS)
     return not overlaid and int(header.BitsAllocated) in (8, 16, 32) and header.BitsStored < header.BitsAllocated
 
 
 def _refuse_more_bits(header: Dataset) -> None:
-    """Refuse uncompressed pixels that BitsStored would cut off: beyond it are zeros, the sign, or padding."""
+    """Refuse uncompressed pixels that BitsStored would cut off: beyond it are zeros, the sign, or unsigned padding.
+
+    One such pixel is enough: it would be another grey.
+    """
     if not _may_overflow(header):
         return
     stored, allocated = int(header.BitsStored), int(header.BitsAllocated)
     order = ">" if header.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<"
-    pixels = np.frombuffer(header.PixelData, f"{order}u{allocated // 8}")
-    if not pixels.size or not int(pixels.max()) >> stored:
+    size = int(header.Rows) * int(header.Columns) * allocated // 8  # what is behind them are no pixels
+    if not 0 < size <= len(header.PixelData):
+        return  # the decoder says what is wrong
+    pixels = np.frombuffer(header.PixelData[:size], f"{order}u{allocated // 8}")
+    if not int(pixels.max()) >> stored:
         return
     beyond = pixels >> stored
     allowed = beyond == 0
     if header.PixelRepresentation:
         allowed |= (beyond == (1 << allocated - stored) - 1) & (pixels >> stored - 1 & 1 == 1)
-    for tag in PADDINGS:
-        if header.get(tag) not in ("", None):
-            allowed |= pixels == int(header.get(tag)) % (1 << allocated)
+    elif ends := [end % (1 << allocated) for end in _padding(header)]:
+        allowed |= (pixels >= min(ends)) & (pixels <= max(ends))
     if not allowed.all():
         raise UnreadableError(f"its pixels take more bits than the {stored} of BitsStored")

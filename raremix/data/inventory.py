@@ -25,15 +25,16 @@ SUMS = "SHA256SUMS.txt"  # PhysioNet's name for its list; it parts sum and path 
 def write(root: Path, out: Path) -> None:
     """List the images and tables under ``root`` in ``out`` (``path,size,sha256``, sorted by path), ``out`` not itself.
 
-    What an interrupted run has hashed is noted beside ``out``'s folder, and not hashed again if size and time of change
-    are the same.
+    What an interrupted run has hashed is noted beside ``out``'s folder, and not hashed again if size and times are the
+    same.
 
     Raises:
         UserError: ``root`` is missing or holds no image; a folder under it, or a line of its ``SHA256SUMS.txt``, if it
         has one, can't be read; or a file is not as that says.
     """
     files, published = _files(root, out), _published(root / SUMS)
-    notes = out.parent.with_name(f".{out.parent.name}.hashes")
+    folder = out.parent.resolve()
+    notes = folder.with_name(f".{folder.name}.hashes")
     hashes = _hashes(files, notes)
     names = [file.relative_to(root).as_posix() for file in files]
     if published:
@@ -48,10 +49,10 @@ def write(root: Path, out: Path) -> None:
 
 def _hashes(files: Sequence[Path], notes: Path) -> list[str]:
     """Each file's SHA-256, in ``notes`` as soon as it is known."""
-    stamps = [f"{file.stat().st_size} {file.stat().st_mtime_ns} {file.as_posix()}" for file in files]
+    stamps = [_stamp(file) for file in files]
     known = _noted(notes)
     notes.parent.mkdir(parents=True, exist_ok=True)
-    with notes.open("a") as noted, ThreadPoolExecutor(cores()) as pool:
+    with notes.open("a", encoding="utf-8") as noted, ThreadPoolExecutor(cores()) as pool:
         left = [file for file, stamp in zip(files, stamps, strict=True) if stamp not in known]
         found = pool.map(sha256, left)
         hashes = []
@@ -63,9 +64,16 @@ def _hashes(files: Sequence[Path], notes: Path) -> list[str]:
     return hashes
 
 
+def _stamp(file: Path) -> str:
+    """What is another when the file is: a copy that keeps its time of change, as downloads may, has another ctime."""
+    known = file.stat()
+    return f"{known.st_size} {known.st_mtime_ns} {known.st_ctime_ns} {file.as_posix()}"
+
+
 def _noted(notes: Path) -> dict[str, str]:
     """The hashes that an interrupted run has noted, by size, time and path; a line that was cut off is none."""
-    lines = notes.read_text().splitlines(keepends=True) if notes.is_file() else []
+    text = notes.read_text(encoding="utf-8", errors="replace") if notes.is_file() else ""
+    lines = text.splitlines(keepends=True)
     whole = (re.fullmatch(r"([0-9a-f]{64}) (.+)\n", line) for line in lines)
     return {line[2]: line[1] for line in whole if line}
 
@@ -75,16 +83,18 @@ def _files(root: Path, out: Path) -> Sequence[Path]:
         raise UserError(f"data.root: {root} is no directory; set it to where the radiographs are")
     files = [file for file in sorted(_walk(root)) if _listed(file) and file.is_file()]
     if wrong := [file for file in files if not _spelt(file)]:
-        raise UserError(f"data.root: the name {wrong[0].as_posix()!a} is no UTF-8; rename the file or its folder")
+        raise UserError(
+            f"data.root: the name {wrong[0].as_posix()!a} is no UTF-8, or has a line break; rename file or folder"
+        )
     if not any(file.suffix.lower() in IMAGES for file in files):
         raise UserError(f"data.root: {root} holds no image ({', '.join(IMAGES)}); set it to where the radiographs are")
     return [file for file in files if file.resolve() != out.resolve()]
 
 
 def _spelt(file: Path) -> bool:
-    """Whether the path is text that a table can hold."""
+    """Whether the path is text that a table can hold, and of one line."""
     try:
-        return bool(str(file).encode())
+        return bool(str(file).encode()) and len(str(file).splitlines()) == 1
     except UnicodeEncodeError:
         return False
 

@@ -88,7 +88,8 @@ def read_labels(root: Path, name: str, inventory: Mapping[str, str]) -> pd.DataF
         return parse_table(content, file, remedy)
     try:
         table = pd.read_parquet(io.BytesIO(content), dtype_backend="numpy_nullable")
-        return _as_text(table if isinstance(table.index, pd.RangeIndex) else table.reset_index())
+        unnamed = isinstance(table.index, pd.RangeIndex) or table.index.name in table
+        return _as_text(table if unnamed else table.reset_index())
     except Exception as error:  # Arrow raises what it likes
         raise UserError(f"{file}: not a table ({one_line(error)}); {remedy}") from None
 
@@ -118,8 +119,12 @@ def _content(root: Path, name: str, inventory: Mapping[str, str]) -> bytes:
 
 def _refuse_doubled(content: bytes, file: Path) -> None:
     """Refuse a CSV with two columns of one name, of which pandas would rename the second."""
-    names = next(csv.reader(io.StringIO(content.decode("utf-8-sig", "replace"))), [])
-    if doubled := [name for name in names if name and names.count(name) > 1]:
+    text = io.StringIO(content.decode("utf-8-sig", "replace").lstrip("\r\n"), newline=None)
+    try:
+        names = next(csv.reader(text), [])
+    except csv.Error:  # pandas says of it what is wrong
+        return
+    if doubled := [name for name in names if name.strip() and names.count(name) > 1]:
         raise UserError(f"{file}: two columns are called '{doubled[0]}'; rename one and run `dvc repro -f acquire`")
 
 

@@ -114,15 +114,18 @@ def _there(table: pd.DataFrame) -> str:
 def _spell(table: pd.DataFrame, columns: Mapping[str, str], file: Path) -> None:
     """Put views and sexes as the pipeline has them."""
     for name in SPELT.keys() & columns.keys():
-        told = table[columns[name]]
+        told, known = table[columns[name]], ", ".join(filter(None, SPELT[name]))
         spelt = told.str.strip().str.upper().map(SPELT[name])
-        if spelt.isna().any():
-            row = int(spelt.isna().to_numpy().argmax())
+        others = told[spelt.isna()]
+        table[columns[name]] = spelt.fillna("")
+        if len(others) and not table[columns[name]].any():
             raise UserError(
-                f"{file}, row {row + 2}, column '{columns[name]}': '{told.iloc[row]}' is none of "
-                f"{', '.join(filter(None, SPELT[name]))}; correct it, leave it empty, or take ingest.columns.{name} out"
+                f"{file}, row {others.index[0] + 2}, column '{columns[name]}': '{others.iloc[0]}' is none of {known}, "
+                f"nor is any other; correct the column, or take ingest.columns.{name} out of params.yaml"
             )
-        table[columns[name]] = spelt
+        if len(others):
+            said = f"{file}, column '{columns[name]}': {len(others)} values are none of {known}, as '{others.iloc[0]}'"
+            print(f"{said}; they count as not known")
 
 
 def _check_ids(ids: "pd.Series[str]", file: Path) -> None:

@@ -13,7 +13,8 @@ from raremix.data import labels, manifest
 from raremix.data.ingest import Seen
 from raremix.data.records import Bad
 
-NOBODY = re.compile(r"anon\w*|unknown|none|null|n/?a|0+|x+", re.IGNORECASE)  # what headers have in place of an id
+# What headers have in place of an id; with a number behind it, it is a pseudonym.
+NOBODY = re.compile(r"(anonym(ous|i[sz]ed)?|anon|unknown)(\^[a-z]+)?|none|null|n/?a|0+|x+", re.IGNORECASE)
 CROWD, SHARE = 20, 0.05  # images of one person, and their share of all, from which on they may be many people's
 METADATA = ("view", "sex", "exposure_index", "body_thickness", "source_distance", "devices")
 
