@@ -1,4 +1,4 @@
-"""The audits' figures as two tables for docs/study.md."""
+"""The audits' figures as two tables for docs/audits.md."""
 
 from pathlib import Path
 
