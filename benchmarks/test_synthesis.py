@@ -18,12 +18,10 @@ PNDM_STEPS = 50  # the pipeline's own default
 
 def by_default(base, batch, steps, precision):
     """The pipeline as its documentation calls it: PNDM, images decoded with the batch; by default in float32."""
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        base, torch_dtype=getattr(torch, precision), safety_checker=None, requires_safety_checker=False
-    )
+    pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None, requires_safety_checker=False)
     pipeline.scheduler = PNDMScheduler.from_config(pipeline.scheduler.config, skip_prk_steps=True)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.to(device())
+    pipeline.to(device(), getattr(torch, precision))
 
     def call():
         for start in range(0, IMAGES, batch):

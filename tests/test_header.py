@@ -157,3 +157,20 @@ def test_a_compressed_picture_is_left_to_its_decoder(file, tmp_path):
     file(picture(3, 64, 48), **WINDOW, RescaleSlope=1, RescaleIntercept=0)
     content = compressed(tmp_path / "x.dicom", "JPEG2000Lossless")
     assert mended(content) is content
+
+
+@pytest.mark.parametrize("syntax", ["ImplicitVRLittleEndian", "ExplicitVRLittleEndian", "ExplicitVRBigEndian"])
+def test_pixels_are_looked_at_in_every_byte_order(file, tmp_path, syntax):
+    plain, _ = decode(file(picture(0), **WINDOW), "header")
+    content = compressed(tmp_path / "x.dicom", syntax)
+    assert mended(content) is content
+    assert np.array_equal(decode(content, "header")[0], plain)
+    file(picture(0) + 4000, **WINDOW)
+    with pytest.raises(UnreadableError, match="more bits than the 12"):
+        mended(compressed(tmp_path / "x.dicom", syntax))
+
+
+@pytest.mark.parametrize("cut", [1, 2000])
+def test_a_file_that_is_cut_off_is_left_to_the_decoder(file, cut):
+    content = file(picture(0), **WINDOW)[:-cut]
+    assert mended(content) is content

@@ -18,6 +18,7 @@ EMPTIED = ("RescaleSlope", "RescaleIntercept", "VOILUTFunction")  # an empty one
 MEASURES = ("ExposureIndex", "BodyPartThickness", "DistanceSourceToDetector", "DistanceSourceToPatient")
 PADDINGS = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 OVERLAYS = range(0x6000, 0x6020, 2)  # groups
+PIXELS = {"<": b"\xe0\x7f\x10\x00", ">": b"\x7f\xe0\x00\x10"}  # how their element begins, by byte order
 
 
 def mended(content: bytes) -> bytes:
@@ -34,21 +35,23 @@ def mended(content: bytes) -> bytes:
     with disable_value_validation():
         if _deflated(content):
             return content
-        header = dcmread(io.BytesIO(content))
+        file = io.BytesIO(content)
+        header = dcmread(file, stop_before_pixels=True)
         if missing := [tag for tag in NEEDED if header.get(tag) in ("", None)]:
             raise UnreadableError(f"no {missing[0]}")
-        _refuse_more_bits(header)
+        _refuse_more_bits(header, content, file.tell())
         wrong, signed, function = set(_wrong(header)), _signed(header), header.get("VOILUTFunction")
         if not (wrong or signed or isinstance(function, MultiValue)):
             return content
+        whole = dcmread(io.BytesIO(content))
         if isinstance(function, MultiValue):
-            header.VOILUTFunction = function[0]
+            whole.VOILUTFunction = function[0]
         for tag in wrong | signed.keys():
-            del header[tag]
+            del whole[tag]
         for tag, value in signed.items():
-            header.add_new(tag, "SS", value)
+            whole.add_new(tag, "SS", value)
         written = io.BytesIO()
-        header.save_as(written)
+        whole.save_as(written)
         return written.getvalue()
 
 
@@ -88,25 +91,27 @@ def _signed(header: Dataset) -> dict[str, int]:
 
 def _may_overflow(header: Dataset) -> bool:
     """Whether pixels may take bits that the header does not count, and no overlay is there to hide in them."""
-    if header.file_meta.TransferSyntaxUID.is_compressed or "PixelData" not in header:
+    if header.file_meta.TransferSyntaxUID.is_compressed:
         return False
     overlaid = any((group, 0x0102) in header and (group, 0x3000) not in header for group in OVERLAYS)
     return not overlaid and int(header.BitsAllocated) in (8, 16, 32) and header.BitsStored < header.BitsAllocated
 
 
-def _refuse_more_bits(header: Dataset) -> None:
+def _refuse_more_bits(header: Dataset, content: bytes, at: int) -> None:
     """Refuse uncompressed pixels that BitsStored would cut off: beyond it are zeros, the sign, or unsigned padding.
 
-    One such pixel is enough: it would be another grey.
+    One such pixel is enough: it would be another grey. They are looked at in ``content``, where their element begins
+    ``at``, as a copy would take longer than all else here.
     """
     if not _may_overflow(header):
         return
     stored, allocated = int(header.BitsStored), int(header.BitsAllocated)
-    order = ">" if header.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<"
-    size = int(header.Rows) * int(header.Columns) * allocated // 8  # what is behind them are no pixels
-    if not 0 < size <= len(header.PixelData):
+    syntax, count = header.file_meta.TransferSyntaxUID, int(header.Rows) * int(header.Columns)
+    order = ">" if syntax == ExplicitVRBigEndian else "<"
+    start = at + (8 if syntax.is_implicit_VR else 12)
+    if content[at : at + 4] != PIXELS[order] or not 0 < count * allocated // 8 <= len(content) - start:
         return  # the decoder says what is wrong
-    pixels = np.frombuffer(header.PixelData[:size], f"{order}u{allocated // 8}")
+    pixels = np.frombuffer(content, f"{order}u{allocated // 8}", count, start)
     if not int(pixels.max()) >> stored:
         return
     beyond = pixels >> stored
