@@ -1,28 +1,29 @@
-"""Whether our sampling's few steps draw as well as the pipeline's 50: KID to real images, of the root's base model.
+"""In how many steps our sampling draws as well as the pipeline's 50: KID to real images, of the root's base model.
 
 Both draw the same prompts from the same noise, and are held against the same radiographs, block by block: the estimate
 is unbiased however few images a block has, blocks share no image, and so the spread of their differences is that of the
 mean difference.
 
-It needs a finished study (`make repro`), as random weights draw nothing.
+It needs the base model and the backbone of a study (`make repro`), as random weights draw nothing.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from diffusers import PNDMScheduler
+from diffusers import PNDMScheduler, StableDiffusionPipeline
 from scipy.stats import t
-from test_synthesis import PNDM_STEPS, STEPS
+from test_synthesis import AS_GOOD, PNDM_STEPS, STEPS
 
 from raremix.classifier.witness import witness
 from raremix.data import captions, images
 from raremix.data.checksums import read_checksums
 from raremix.evaluation.fidelity import kid
 from raremix.generator.base import load
-from raremix.generator.sample import draw, plain
+from raremix.generator.sample import Order, Sampling, draw, plain
 from raremix.runtime.device import device
 from raremix.runtime.seeds import seed_for
 from stages.base import Base
@@ -32,6 +33,7 @@ from stages.fidelity import Fidelity
 PARAMS = Path("params.yaml")
 TABLES = [Path("data", name) for name in ("manifest.csv", "metadata.csv", "splits/corpus.csv")]
 IMAGES, SUBSETS, SIZE = 500, 100, 250
+OURS = (STEPS, 35, AS_GOOD)
 BLOCKS, LEVEL = 10, 0.95
 
 
@@ -64,35 +66,47 @@ def difference(real, ours, theirs):
     return float(np.mean(found)), float(t.ppf((1 + LEVEL) / 2, BLOCKS - 1) * np.std(found, ddof=1) / BLOCKS**0.5)
 
 
-@pytest.fixture
-def root(monkeypatch):
-    """The root's params, where its study is finished."""
-    monkeypatch.chdir(Path(__file__).parent.parent)
-    return read_params(PARAMS)
+@dataclass(frozen=True)
+class Beside:
+    """What our images are held against: the pipeline that draws, what it is asked, and features of the others."""
+
+    pipeline: StableDiffusionPipeline
+    order: Order
+    sampling: Sampling
+    see: Callable[[np.ndarray], np.ndarray]
+    seen: np.ndarray  # of radiographs
+    theirs: np.ndarray
+    real: np.ndarray  # of other radiographs
 
 
-def test_quality_beside_50_pndm_steps(benchmark, root):
-    known = captions.of_corpus(*TABLES)
-    chosen = np.random.default_rng(seed_for("quality")).permutation(len(known))[: 2 * IMAGES]
-    rows = known.iloc[chosen]
-    real = images.load(list(rows["file"]), read_checksums(Path("data/images.sha256")))
-    order = plain(list(rows["prompt"][:IMAGES]), range(IMAGES))
-    sampling = replace(read_section(root, "base", Base, PARAMS).sampling, steps=STEPS)
-    pipeline = load(Path("models/base")).to(device())
-    drawn = {
-        "ours": benchmark.pedantic(lambda: draw(pipeline, order, sampling), rounds=1),
-        "theirs": by_pndm(pipeline, order, sampling),
-        "real": real[IMAGES:],
-    }
-    looking = read_section(root, "fidelity", Fidelity, PARAMS)
-    see = witness(Path("models/backbone.safetensors"), looking.model, None, looking.precision).features
-    seen = see(real[:IMAGES])
-    looks = {name: see(some) for name, some in drawn.items()}
-    found = {name: kid(seen, look, SUBSETS, SIZE, np.random.default_rng(0)) for name, look in looks.items()}
-    gap = difference(seen, looks["ours"], looks["theirs"])
-    benchmark.extra_info.update(images=IMAGES, subset=SIZE, steps=STEPS, kid=found, difference=gap)
+@pytest.fixture(scope="module")
+def beside():
+    """The finished root study's base model, and what 50 PNDM steps draw of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(Path(__file__).parent.parent)
+        params, known = read_params(PARAMS), captions.of_corpus(*TABLES)
+        chosen = np.random.default_rng(seed_for("quality")).permutation(len(known))[: 2 * IMAGES]
+        rows = known.iloc[chosen]
+        real = images.load(list(rows["file"]), read_checksums(Path("data/images.sha256")))
+        order = plain(list(rows["prompt"][:IMAGES]), range(IMAGES))
+        sampling = read_section(params, "base", Base, PARAMS).sampling
+        pipeline = load(Path("models/base")).to(device())
+        looking = read_section(params, "fidelity", Fidelity, PARAMS)
+        see = witness(Path("models/backbone.safetensors"), looking.model, None, looking.precision).features
+    theirs = by_pndm(StableDiffusionPipeline(**pipeline.components, requires_safety_checker=False), order, sampling)
+    return Beside(pipeline, order, sampling, see, see(real[:IMAGES]), see(theirs), see(real[IMAGES:]))
+
+
+@pytest.mark.parametrize("steps", OURS, ids="{} steps".format)
+def test_quality_beside_50_pndm_steps(benchmark, beside, steps):
+    sampling = replace(beside.sampling, steps=steps)
+    drawn = benchmark.pedantic(lambda: draw(beside.pipeline, beside.order, sampling), rounds=1)
+    looks = {"ours": beside.see(drawn), "theirs": beside.theirs, "real": beside.real}
+    found = {name: kid(beside.seen, look, SUBSETS, SIZE, np.random.default_rng(0)) for name, look in looks.items()}
+    gap = difference(beside.seen, looks["ours"], looks["theirs"])
+    benchmark.extra_info.update(images=IMAGES, subset=SIZE, steps=steps, kid=found, difference=gap)
     print(
-        f"\nKID of {IMAGES} images in {STEPS} steps, in {PNDM_STEPS} PNDM steps, and of as many real ones: "
+        f"\nKID of {IMAGES} images in {steps} steps, in {PNDM_STEPS} PNDM steps, and of as many real ones: "
         + ", ".join(f"{mean:.5f} (SD of subsets {spread:.5f})" for mean, spread in found.values())
         + f"; ours less theirs {gap[0]:+.5f} ± {gap[1]:.5f}"
     )
