@@ -16,7 +16,7 @@ import pytest
 import torch
 from diffusers import PNDMScheduler, StableDiffusionPipeline
 from scipy.stats import t
-from test_synthesis import AS_GOOD, PNDM_STEPS, STEPS
+from test_synthesis import PNDM_STEPS, STEPS
 
 from raremix.classifier.witness import witness
 from raremix.data import captions, images
@@ -33,7 +33,7 @@ from stages.fidelity import Fidelity
 PARAMS = Path("params.yaml")
 TABLES = [Path("data", name) for name in ("manifest.csv", "metadata.csv", "splits/corpus.csv")]
 IMAGES, SUBSETS, SIZE = 500, 100, 250
-OURS = (STEPS, 35, AS_GOOD)
+OURS = (STEPS, 35, PNDM_STEPS)
 BLOCKS, LEVEL = 10, 0.95
 
 
