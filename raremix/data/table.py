@@ -26,10 +26,10 @@ TABLE, BOXES = "manifest", "boxes"  # .csv or .parquet
 NEEDED = ("image_id", "file")
 OPTIONAL = ("patient_id", "visit", "part", "view", "sex")
 FACTS = ("patient_id", "visit", "view", "sex")
-SPELT = {
+SPELT = {  # as tables have them, in upper case, and as the pipeline does
     "view": {"": "", "PA": "PA", "AP": "AP"},
     "sex": {"": "", "M": "M", "F": "F", "MALE": "M", "FEMALE": "F"},
-}  # as tables have them, in upper case, and as the pipeline does
+}
 SHOWN = 8  # columns of a table that lacks one
 
 
@@ -113,7 +113,7 @@ def _there(table: pd.DataFrame) -> str:
 
 def _spell(table: pd.DataFrame, columns: Mapping[str, str], file: Path) -> None:
     """Put views and sexes as the pipeline has them."""
-    for name in SPELT.keys() & columns.keys():
+    for name in [name for name in SPELT if name in columns]:
         told, known = table[columns[name]], ", ".join(filter(None, SPELT[name]))
         spelt = told.str.strip().str.upper().map(SPELT[name])
         others = told[spelt.isna()]

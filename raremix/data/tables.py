@@ -43,13 +43,13 @@ def tables(
 def crowd(seen: Sequence[Seen]) -> str | None:
     """A line on the header's patient who has more images than one person may be thought to have; None without one."""
     named = Counter(_of_header(s) for s in seen if "patient_id" not in s.record.facts and _of_header(s))
-    for _, count in named.most_common(1):
-        if count >= max(CROWD, SHARE * len(seen)):
-            return (
-                f"{count} of {len(seen)} images have one PatientID in their headers, so they count as one person's; if "
-                "they are not, name the patients in a table (data.layout: table, ingest.columns.patient_id)"
-            )
-    return None
+    most = max(named.values(), default=0)
+    if most < max(CROWD, SHARE * len(seen)):
+        return None
+    return (
+        f"{most} of {len(seen)} images have one PatientID in their headers, so they count as one person's; if they are "
+        "not, name the patients in a table (data.layout: table, ingest.columns.patient_id)"
+    )
 
 
 def summary(tables: dict[str, pd.DataFrame], bad: Sequence[Bad], rule: str) -> dict[str, Any]:
