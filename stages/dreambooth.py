@@ -5,6 +5,7 @@ finding: a pipeline or LoRA and its lineage (every radiograph that taught it or 
 losses and sample grids.
 """
 
+import gc
 import shutil
 from copy import deepcopy
 from dataclasses import dataclass
@@ -157,6 +158,7 @@ def _made(dreambooth: Dreambooth, lesson: _Lesson, materials: _Materials, inputs
     checkpoint = Checkpoint(lesson.name, inputs)
     if not checkpoint.made.is_dir():
         _teach(dreambooth, lesson, materials, checkpoint)
+        gc.collect()  # models refer to themselves in circles, and so would keep a GPU's memory from the next one
     if processes.first():
         checkpoint.clear()
     return checkpoint.made

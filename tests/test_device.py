@@ -69,12 +69,22 @@ def test_processors_of_another_kind_are_taken_at_their_word(monkeypatch):
     assert native("bfloat16") == "bfloat16"
 
 
-def test_a_gpu_multiplies_what_it_is_asked_to_and_lays_networks_out_for_it(monkeypatch):
+@pytest.mark.parametrize("has", [True, False])
+def test_a_gpu_multiplies_in_bfloat16_where_it_has_units_for_that(monkeypatch, has):
+    def supported(including_emulation):
+        return has or including_emulation
+
+    monkeypatch.setattr("raremix.runtime.device.device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert native("bfloat16") == ("bfloat16" if has else "float32")
+    assert native("float32") == "float32"
+
+
+def test_networks_are_laid_out_for_a_gpu(monkeypatch):
     layer, moved = torch.nn.Conv2d(3, 4, 3), []
     with monkeypatch.context() as patch:
         patch.setattr("raremix.runtime.device.device", lambda: torch.device("cuda"))
         patch.setattr(layer, "to", lambda *where, **how: moved.append((where, how)))
-        assert native("bfloat16") == "bfloat16"
         assert laid_out(layer) is layer
     assert moved == [((torch.device("cuda"),), {}), ((), {"memory_format": torch.channels_last})]
     assert not laid_out(layer).weight.is_contiguous(memory_format=torch.channels_last)

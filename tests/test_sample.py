@@ -23,7 +23,8 @@ def test_guidance_is_none_where_prompt_and_negative_prompt_agree(base):
 
 @torch.no_grad()
 def test_guidance_leads_from_the_negative_prompt_to_the_prompt(base):
-    """One step of v-prediction by hand: the clean latent is alpha x - sigma v (Salimans & Ho 2022)."""
+    """One step of v-prediction by hand: the clean latent is alpha x - sigma v (Salimans & Ho 2022), noise sigma x +
+    alpha v, of which the least is left."""
     pipeline, (with_it, without) = load(base), tiny.PROMPTS[:2]
     drawn = draw(pipeline, Order([with_it], [without], [3]), replace(tiny.SAMPLING, steps=1, guidance=3.0))
     pipeline.scheduler.set_timesteps(1)
@@ -33,9 +34,10 @@ def test_guidance_leads_from_the_negative_prompt_to_the_prompt(base):
         pipeline.unet(noise, step, encode_text([prompt], pipeline.tokenizer, pipeline.text_encoder)).sample
         for prompt in (with_it, without)
     )
-    share = pipeline.scheduler.alphas_cumprod[step]
-    clean = share.sqrt() * noise - (1 - share).sqrt() * (v_without + 3 * (v_with - v_without))
-    by_hand = decode(pipeline.vae, clean, "float32")
+    share, last = pipeline.scheduler.alphas_cumprod[torch.tensor([step, 0])]
+    v = v_without + 3 * (v_with - v_without)
+    clean, noise = share.sqrt() * noise - (1 - share).sqrt() * v, (1 - share).sqrt() * noise + share.sqrt() * v
+    by_hand = decode(pipeline.vae, last.sqrt() * clean + (1 - last).sqrt() * noise, "float32")
     assert np.abs(drawn.astype(int) - by_hand).max() <= 1
 
 
@@ -49,7 +51,9 @@ def test_ddim_goes_the_way_of_its_formula(base):
     texts = [encode_text([prompt], pipeline.tokenizer, pipeline.text_encoder) for prompt in (with_it, without)]
     pipeline.scheduler.set_timesteps(strong.steps)
     steps = pipeline.scheduler.timesteps
-    shares = [*pipeline.scheduler.alphas_cumprod[steps], torch.tensor(1.0)]
+    shares = pipeline.scheduler.alphas_cumprod[
+        torch.tensor([*steps, 0])
+    ]  # it ends with the least noise that the model knows
     latents = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3))
     for step, (share, cleaner) in zip(steps, pairwise(shares), strict=True):
         v_with, v_without = (pipeline.unet(latents, step, text).sample for text in texts)
@@ -112,13 +116,16 @@ def test_batches_of_any_size_draw_the_same_images_within_one_grey_level(base):
         assert np.mean(drawn != singly) < 0.01, "rounding alone"
 
 
-def full_above(most, monkeypatch):
-    """A device with room for ``most`` images at once."""
+OUT_OF_MEMORY = torch.OutOfMemoryError("out of memory")
+
+
+def full_above(most, monkeypatch, error=OUT_OF_MEMORY):
+    """A device with room for ``most`` images at once, and ``error`` for more."""
     room = sample._batch
 
     def batch(pipeline, order, *rest):
         if len(order) > most:
-            raise torch.OutOfMemoryError("out of memory")
+            raise error
         return room(pipeline, order, *rest)
 
     monkeypatch.setattr(sample, "_batch", batch)
@@ -132,6 +139,16 @@ def test_where_memory_is_short_the_same_images_are_drawn_in_halves(base, monkeyp
     halved = draw(pipeline, order, sampling, 0.7)
     assert np.abs(whole.astype(int) - halved).max() <= 1
     assert "no memory for 5 images at once; drawing 3" in capsys.readouterr().out
+
+
+def test_words_of_cublas_for_it_are_heard_and_another_error_is_not_taken_for_it(base, monkeypatch, capsys):
+    pipeline, order = load(base), plain(tiny.PROMPTS, [1, 2, 3])
+    full_above(2, monkeypatch, RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"))
+    assert len(draw(pipeline, order, replace(tiny.SAMPLING, batch=3))) == 3
+    assert "no memory for 3 images at once; drawing 2" in capsys.readouterr().out
+    full_above(1, monkeypatch, RuntimeError("shapes differ"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        draw(pipeline, order, tiny.SAMPLING)
 
 
 def test_what_memory_was_too_short_for_once_is_not_tried_again(base, tmp_path, monkeypatch, capsys):

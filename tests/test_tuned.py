@@ -17,10 +17,15 @@ from raremix.generator.base import load
 from raremix.generator.dreambooth import Captioned, _encoded_views, _Lessons, fine_tune
 from raremix.generator.loss import min_snr
 from raremix.generator.sample import draw, plain
-from raremix.runtime import processes
+from raremix.runtime import checkpoints, processes
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.errors import UserError
 from stages.dreambooth import dreambooth as taught_by_stage
+
+REFUSALS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
 
 
 def captioned(count=3, token="<nodule_mass>"):
@@ -103,13 +108,13 @@ def test_less_memory_learns_the_same(base, monkeypatch, change):
     assert (saving - whole).norm() < 1e-4 * whole.norm()
 
 
-def short_of_memory(pipeline, most):
-    """Have its UNet find no memory for more than ``most`` images."""
+def short_of_memory(pipeline, most, error):
+    """Have its UNet find no memory for more than ``most`` images, and say so by ``error``."""
     forward = pipeline.unet.forward
 
     def tried(noisy, *given, **named):
         if len(noisy) > most:
-            raise torch.OutOfMemoryError("out of memory")
+            raise error
         return forward(noisy, *given, **named)
 
     pipeline.unet.forward = tried
@@ -121,21 +126,30 @@ def short(monkeypatch):
     """Tells that models are to find no memory for more than so many images."""
     load_base = load
 
-    def _short(most):
-        monkeypatch.setattr(sys.modules[__name__], "load", lambda folder: short_of_memory(load_base(folder), most))
+    def _short(most, error=REFUSALS[0]):
+        monkeypatch.setattr(
+            sys.modules[__name__], "load", lambda folder: short_of_memory(load_base(folder), most, error)
+        )
 
     return _short
 
 
-def test_where_memory_is_short_a_step_is_worked_through_in_more_parts(base, short, capsys):
+@pytest.mark.parametrize("error", REFUSALS, ids=str)
+def test_where_memory_is_short_a_step_is_worked_through_in_more_parts(base, short, capsys, error):
     asked, losses = teach(base, "asked", replace(tiny.DREAMBOOTH, accumulation=4))
-    short(1)
+    short(1, error)
     found, others = teach(base, "found")
     told = capsys.readouterr().out
     assert "no memory for a step in 1 parts; trying 2" in told
     assert told.count("trying 4") == 1, "it is not tried again"
     assert others == losses
     assert all(torch.equal(a, b) for a, b in zip(weights(asked).values(), weights(found).values(), strict=True))
+
+
+def test_another_error_of_a_step_is_not_taken_for_a_lack_of_memory(base, short):
+    short(1, RuntimeError("shapes differ"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        teach(base)
 
 
 def test_no_memory_for_one_image_of_a_step_is_one_clear_line(base, short):
@@ -239,6 +253,20 @@ def test_dreambooth_killed_and_resumed_ends_with_the_same_bytes(
     for name, pipeline in {"whole": whole, "resumed": resumed}.items():
         tuned.save(pipeline, tmp_path / name, "<nodule_mass>", lora_rank)
     assert tuned.fingerprint(tmp_path / "whole") == tuned.fingerprint(tmp_path / "resumed")
+
+
+def test_a_state_of_a_lora_holds_no_weight_that_it_does_not_learn(base, killed_after):
+    sizes = {}
+    for rank in (None, 2):
+        with killed_after(2), pytest.raises(KeyboardInterrupt):
+            teach(base, f"killed {rank}", lora_rank=rank)
+        (state,) = checkpoints.SCRATCH.glob("*/state.pt")
+        held = torch.load(state, weights_only=True)
+        sizes[rank] = sum(tensor.numel() for part in ("unet", "encoder") for tensor in held[part].values())
+        shutil.rmtree(state.parent)
+    pipeline = tuned.prepare(load(base), "<nodule_mass>", None, 2)
+    assert sizes[2] == sum(kept.numel() for kept in pipeline.unet.parameters() if kept.requires_grad)
+    assert sizes[None] == sum(kept.numel() for kept in load(base).unet.parameters())
 
 
 def test_a_lora_starts_alike_whatever_was_drawn_before(base):

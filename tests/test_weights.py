@@ -124,7 +124,16 @@ def test_a_lora_of_another_layer_is_refused(disk):
     assert said.startswith(f"{file}: not the two matrices of each layer, first of ")
 
 
-@pytest.mark.parametrize("words", ["Cannot allocate memory (os error 12)", "[enforce fail] can't allocate memory: you"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Cannot allocate memory (os error 12)",
+        "[enforce fail] can't allocate memory: you",
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
 def test_a_lack_of_memory_is_no_broken_file(disk, monkeypatch, words):
     def refuses(_):
         raise SafetensorError(words)

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.config import disable_value_validation
-from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from raremix.data import codestream
 from raremix.data.findings import DEVICES
+from raremix.data.header import deflated
 from raremix.data.pixels import Grey, UnreadableError, check_size, robust, stretch
 
 # Said of an image that is set aside; what else a header has in their place may be anyone's name.
@@ -37,7 +36,8 @@ def decode(content: bytes, window: Window) -> tuple[Grey, dict[str, str]]:
         padding, far too many pixels, or other ones than the header says. pydicom's own exceptions for damaged files.
     """
     with disable_value_validation():
-        _refuse_deflated(content)
+        if deflated(content):
+            raise UnreadableError("a deflated file; store it in another transfer syntax")
         header = dcmread(io.BytesIO(content))
         _refuse(header)
         codestream.check(header)
@@ -76,14 +76,6 @@ def _order(header: Dataset) -> str:
     """A text that sorts a patient's images by date, time and number of the study."""
     date, time, number = (str(header.get(tag) or "").strip() for tag in ("StudyDate", "StudyTime", "StudyID"))
     return f"{date} {time} {number.zfill(16)}"
-
-
-def _refuse_deflated(content: bytes) -> None:
-    """Refuse a file that dcmread would inflate as a whole, to any size, before its header tells how large it is."""
-    file = io.BytesIO(content)
-    read_preamble(file, force=False)
-    if _read_file_meta_info(file).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        raise UnreadableError("a deflated file; store it in another transfer syntax")
 
 
 def _refuse(header: Dataset) -> None:

@@ -33,7 +33,7 @@ def mended(content: bytes) -> bytes:
         pydicom's own exceptions for damaged files.
     """
     with disable_value_validation():
-        if _deflated(content):
+        if deflated(content):
             return content
         file = io.BytesIO(content)
         header = dcmread(file, stop_before_pixels=True)
@@ -55,7 +55,8 @@ def mended(content: bytes) -> bytes:
         return written.getvalue()
 
 
-def _deflated(content: bytes) -> bool:
+def deflated(content: bytes) -> bool:
+    """Whether ``content`` is a file that dcmread would inflate as a whole, to any size, before it tells how large."""
     file = io.BytesIO(content)
     read_preamble(file, force=False)
     return bool(_read_file_meta_info(file).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian)

@@ -6,7 +6,7 @@ nothing of the chest around a large heart.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,9 @@ from raremix.generator.loss import Noised, box_weights, denoising_loss, min_snr,
 from raremix.generator.optimizers import OptimizerName, optimizer
 from raremix.generator.tokens import encode as encode_text
 from raremix.runtime import processes
-from raremix.runtime.checkpoints import Checkpoint
+from raremix.runtime.checkpoints import Checkpoint, Learned
 from raremix.runtime.device import Precision, arithmetic, device, laid_out, seeded, sent
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, no_memory
 from raremix.runtime.losses import Losses
 from raremix.runtime.progress import track
 from raremix.runtime.schedule import cosine
@@ -156,13 +156,16 @@ def fine_tune(
         encoder.activation_checkpointing_enable()
     idle = [pipeline.vae, *([] if training.text_encoder else [encoder])]
     _put(idle, torch.device("cpu"))
+    if training.compiled:
+        torch.compiler.reset()  # it keeps what networks before this one became, and of one class compiles but a few
     forward = torch.compile(unet) if training.compiled else unet
     learned = [p for model in (unet, encoder) for p in model.parameters() if p.requires_grad]
     stepping = optimizer(training.optimizer, learned, training.lr)
     averaged = [] if training.ema_decay is None else learned
     ema = EMAModel(averaged, decay=training.ema_decay or 0.0, use_ema_warmup=True, power=0.75)
     losses = Losses()
-    parts = {"unet": unet, "encoder": encoder, "optimizer": stepping, "ema": ema, "losses": losses}
+    models = {"unet": Learned(unet), "encoder": Learned(encoder)}
+    parts = models | {"optimizer": stepping, "ema": ema, "losses": losses}
     start = checkpoint.restore(**parts)
     processes.wait()  # the first is to save a new state when all have read the old one
     ema.to(device())
@@ -216,8 +219,11 @@ def _as_fits(
     ``learn`` adds a part's gradients, which ``forget`` takes back after an attempt that memory was too short for.
     """
     while True:
-        with suppress(torch.OutOfMemoryError):
+        try:
             return torch.stack([learn(part) for part in processes.share(list(batch.parts(count)))]).sum(), count
+        except RuntimeError as error:
+            if not no_memory(error):
+                raise
         forget()  # out here, where nothing holds the tensors of the attempt
         count = _more(count, len(batch.prompts))
 

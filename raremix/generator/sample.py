@@ -1,7 +1,7 @@
 """Images of a pipeline, each with a seed of its own."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from raremix.generator.latents import encode as latents_of
 from raremix.generator.tokens import encode
 from raremix.runtime import processes
 from raremix.runtime.device import Precision, arithmetic, device, laid_out
-from raremix.runtime.errors import UserError
+from raremix.runtime.errors import UserError, no_memory
 from raremix.runtime.progress import track
 
 Sampler = Literal["ddim", "dpmsolver++"]
@@ -113,10 +113,13 @@ def _as_fits(
     images, start = [], 0
     while start < len(order):
         part = slice(start, start + most)
-        with suppress(torch.OutOfMemoryError):
+        try:
             images.append(_batch(pipeline, order[part], sampling, strength, guidance_limit))
             start += most
             continue
+        except RuntimeError as error:
+            if not no_memory(error):
+                raise
         most = _fewer(len(order[part]))  # out here, where nothing holds the tensors of the attempt
     return np.concatenate(images), most
 

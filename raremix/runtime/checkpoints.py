@@ -1,14 +1,17 @@
-"""Resume: a run that is killed and started again ends with the bytes of one that was not.
+"""Resume: a run that is killed and started again on a CPU ends with the bytes of one that was not.
 
-State lives in ``scratch/<hash>``, where the hash covers the stage's name, params, inputs, the kind of device, the
-source of this package and of the stages, and the versions of the libraries that compute, so that a state is found again
-by the very same computation only. Where a stage makes several things, each with a state, those that are done wait in
+A GPU's kernels may add up in another order each time, so that there a run never repeats another to the byte.
+
+State lives in ``scratch/<hash>``, where the hash covers the stage's name, params, inputs, the device, the source of
+this package and of the stages, and the versions of the libraries that compute, so that a state is found again by the
+very same computation only. Where a stage makes several things, each with a state, those that are done wait in
 ``scratch/<hash>.made`` for the others. DVC knows nothing of it; it goes when the stage is done.
 """
 
 import hashlib
 import shutil
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from pickle import UnpicklingError
@@ -72,6 +75,21 @@ class Checkpoint:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What training changes of a model, as a part to save: the rest is there again before the first step."""
+
+    model: torch.nn.Module
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The parameters that take gradients, by name."""
+        return {name: kept.detach() for name, kept in self.model.named_parameters() if kept.requires_grad}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Give the model those of ``state``."""
+        self.model.load_state_dict(state, strict=False)
+
+
 def _plain(state: Any) -> Any:
     """``state`` with Python's own numbers for those of params' types, which a state of weights alone may not hold."""
     if isinstance(state, dict):
@@ -86,8 +104,7 @@ def _plain(state: Any) -> Any:
 def _digest(identity: tuple[object, ...]) -> str:
     digest, package = hashlib.sha256(), Path(__file__).parents[1]
     for item in (
-        device().type,
-        native("bfloat16"),
+        _hardware(),
         *(f"{name} {version(name)}" for name in LIBRARIES),
         *identity,
         *sorted(package.rglob("*.py")),
@@ -95,6 +112,13 @@ def _digest(identity: tuple[object, ...]) -> str:
     ):
         digest.update((_content(item) if isinstance(item, Path) else repr(item)).encode() + b"\x1f")
     return digest.hexdigest()[:24]
+
+
+def _hardware() -> str:
+    """What of the machine decides the bytes."""
+    kind = device().type
+    name = torch.cuda.get_device_name() if kind == "cuda" else kind
+    return f"{name} {native('bfloat16')}"
 
 
 def _content(path: Path) -> str:

@@ -44,13 +44,16 @@ def one_core() -> Iterator[None]:
 
 
 def native(precision: Precision) -> Precision:
-    """``precision``, or float32 on an x86 CPU that is no faster in bfloat16.
+    """``precision``, or float32 on a GPU or an x86 CPU that is no faster in bfloat16.
 
-    One is faster by AMX, or on AMD's by AVX512-BF16. Intel's multiply half as many numbers a second by that as in
+    A CPU is faster by AMX, or AMD's by AVX512-BF16. Intel's multiply half as many numbers a second by that as in
     float32, and where a virtual machine hides AMX there is nothing else; without either, bfloat16 is imitated. A step
-    of training then takes 1.3 to 1.8 times as long as in float32 (``benchmarks/test_precision.py``).
+    of training then takes 1.3 to 1.8 times as long as in float32 (``benchmarks/test_precision.py``). GPUs older than
+    Ampere imitate it too.
     """
-    if device().type != "cpu" or platform.machine() not in X86:
+    if device().type == "cuda":
+        return precision if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if platform.machine() not in X86:
         return precision
     has = torch.cpu.get_capabilities()
     fast = has["amx_bf16"] or (has["avx512_bf16"] and not has["cpu_name"].startswith("Intel"))

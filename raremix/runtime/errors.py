@@ -2,8 +2,15 @@
 
 import errno
 
-# How torch's allocator and its mapping of files, and safetensors, spell it, in errors of general kinds.
-REFUSED = ("can't allocate memory", "cannot allocate memory", f"(os error {errno.ENOMEM})")
+# How torch's allocator and its mapping of files, safetensors, CUDA's driver, cuBLAS and cuDNN spell it, in errors of
+# general kinds.
+REFUSED = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    f"(os error {errno.ENOMEM})",
+    "out of memory",
+    "_status_alloc_failed",
+)
 
 
 class UserError(Exception):
