@@ -19,7 +19,7 @@ from raremix.generator.dreambooth import Captioned, DreamBoothTraining, fine_tun
 from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import device
 
-WARM = 4  # first steps, which are not counted
+WARM = 5  # first steps, which are not counted
 LR, TOKEN = 1e-4, "<nodule_mass>"
 TRAINING = DreamBoothTraining(
     steps=1,
@@ -52,7 +52,7 @@ class Clock:
         self.ends.append(perf_counter())
 
     def seconds_a_step(self) -> float:
-        return median(after - before for before, after in pairwise(self.ends[WARM:]))
+        return median(after - before for before, after in pairwise(self.ends[WARM - 1 :]))
 
 
 def noise(base: StableDiffusionPipeline, count: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Measure docs/levers.csv in a finished root run: python docs/levers.py
 
 What each lever of dreambooth_mix, and then of the drawing, does to its classifiers, on patients that no stage has
-rendered, as validation has a dozen pneumothoraces, and test has no say; docs/study.md tells what was chosen by which
+rendered, as validation has a dozen pneumothoraces, and test has no say; docs/choices.md tells what was chosen by which
 figures. Images that a lever draws anew are sifted, but not screened for copies. As many classifiers are at work as
 there are cores. What was stopped goes on; remove the table to measure all of it anew.
 """

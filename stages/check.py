@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from raremix.classifier.model import build
 from raremix.classifier.published import check_imagenet
 from raremix.data.findings import known
 from raremix.diagnosis.editing import check_start
@@ -24,6 +25,11 @@ from stages.compare import check_primary
 from stages.truth import check_classifier
 
 PARAMS, LAUNCH = Path("params.yaml"), "launch"
+# Where stages name the network whose weights the backbone's file has.
+NETWORKS = {"audit": "model", "screen": "model", "fidelity": "model", "classify": "model", "planted": "model"} | {
+    "readers": "network"
+}
+DIAGNOSED = 0  # the trial whose patients the diagnosis is taught and tried on
 
 
 def check(params: dict[str, object], stages: list[Stage], file: Path) -> dict[str, Any]:
@@ -38,6 +44,8 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> dict[st
         raise UserError(f"{file}: no stage reads section '{unknown[0]}'; sections are {', '.join(kinds)}")
     values: dict[str, Any] = {name: read_section(params, name, kind, file) for name, kind in kinds.items()}
     check_primary(values["study"], values["compare"])
+    _check_trials(values["study"].trials)
+    _check_networks(values)
     known([values["planted"].finding], values["study"].findings, "planted.finding")
     check_classifier(values["study"], values["truth"])
     check_images(values["boundary"], values["latents"].images)
@@ -65,6 +73,22 @@ def check_weights(values: dict[str, Any]) -> str:
     if folder is None:
         return preflight.announced(base.pretrained, base.revision, use) + "\n"
     return preflight.check(folder, use) + "\n"
+
+
+def _check_trials(trials: list[int]) -> None:
+    """Refuse a study without the trial that ``readers`` and what follows it take their patients from."""
+    if DIAGNOSED not in trials:
+        raise UserError(f"params.yaml, study.trials: {trials} lack {DIAGNOSED}, which the diagnosis reads; add it")
+
+
+def _check_networks(values: dict[str, Any]) -> None:
+    """Refuse a network that torchvision does not have, or that the backbone's weights are not of."""
+    backbone = values["backbone"].model
+    build(backbone, 1)
+    for section, key in NETWORKS.items():
+        found = getattr(values[section], key)
+        if found != backbone and not getattr(values[section], "xrayvision", None):
+            raise UserError(f"params.yaml, {section}.{key}: '{found}' is not the backbone's network; say '{backbone}'")
 
 
 def _check_launch(command: object, file: Path) -> None:

@@ -36,13 +36,13 @@ class Ingest:
     columns: dict[str, str]  # layout table only: image_id, file, patient_id, visit, part, view, sex -> its column
     findings: dict[str, list[str]]  # layouts table and nih: slug -> its columns or labels, any of which makes the label
 
+    def __post_init__(self) -> None:
+        if self.size % 8:
+            raise UserError(f"params.yaml, ingest.size: {self.size} is not a multiple of 8; give 64, for example")
+
 
 def ingest(data: Data, ingest: Ingest, inventory: Path, images: Path, tables: Path, metrics: Path) -> None:
     """Convert every image to PNG, decide the labels, and write the manifest."""
-    if ingest.size < 8 or ingest.size % 8:
-        raise UserError(f"params.yaml, ingest.size: {ingest.size} is not a multiple of 8; give 64, for example")
-    if not 0 <= ingest.max_bad <= 1:
-        raise UserError(f"params.yaml, ingest.max_bad: {ingest.max_bad:g} is not a share; give 0 to 1")
     root = inventory.parent if data.layout == "phantom" else Path(data.root)
     listed = read_inventory(inventory)
     if data.layout == "table":

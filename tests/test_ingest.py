@@ -86,13 +86,14 @@ def test_of_a_box_across_the_edge_its_part_in_the_picture_is_left(tree):
     assert list(boxes.index) == ["R10", "R8"]
 
 
-def test_bytes_do_not_depend_on_workers(tree, tmp_path):
+def test_bytes_do_not_depend_on_workers(tree, tmp_path, monkeypatch):
     inventory = read_inventory(tree / "inventory.csv")
     source = vindr.read(tree, inventory)
     runs = []
     for workers in (1, 2):
         folder = tmp_path / str(workers)
-        with room.converted(source.records, tree, inventory, folder, 24, "header", workers) as (seen, bad):
+        monkeypatch.setattr(room, "cores", lambda count=workers: count)
+        with room.converted(source.records, tree, inventory, folder, 24, "header") as (seen, bad):
             assert len(seen) == 6
         runs.append(([s.facts for s in seen], bad, [(p.name, p.read_bytes()) for p in sorted(folder.iterdir())]))
     assert runs[0] == runs[1]

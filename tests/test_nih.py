@@ -116,6 +116,7 @@ def test_images_without_an_entry_are_left_out_and_counted(root, capsys):
         ("Finding Labels", "", r"row 3: '' is no label"),
         ("Image Index", "00000001_000.png", r"row 3: image '00000001_000.png' is there twice"),
         ("Image Index", "../../etc/pass wd.png", r"row 3: image id 'pass wd' is not of letters"),
+        ("Image Index", "null.png", r"row 3: image id 'null' stands for none; give the image another"),
         ("Follow-up #", "one", r"row 3, column 'Follow-up #': 'one' is no whole number"),
         ("Follow-up #", "9" * 30, r"row 3, column 'Follow-up #': '9{30}' is no whole number"),
     ],

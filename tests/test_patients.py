@@ -2,6 +2,9 @@ import pytest
 from vindr_tree import picture, run, write_dicom, write_inventory, write_tree
 
 from raremix.data import tables
+from raremix.data.manifest import read_manifest
+from stages.ingest import Ingest, ingest
+from stages.sections import Data
 
 
 @pytest.fixture
@@ -56,6 +59,23 @@ def test_a_pseudonym_is_a_patient_s_whatever_it_begins_with(tree):
         write_dicom(tree / "train" / f"{name}.dicom", picture(ord(name)), PatientID=pseudonym)
     write_inventory(tree)
     assert run(tree, layout="vindr")["patient_id"].tolist()[:3] == ["patient#0", "patient#1", "patient#0"]
+
+
+def test_where_a_table_leaves_the_patient_out_the_header_s_is_meant(tmp_path, monkeypatch):
+    """e is the patient whom the table names beside a; b and c are one whom headers alone name; d is nobody's."""
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "root"
+    headers = {"a": "SECRET-1", "b": "SECRET-2", "c": "SECRET-2", "d": "", "e": "told"}
+    for name, patient in headers.items():
+        write_dicom(root / f"{name}.dcm", picture(ord(name)), PatientID=patient)
+    rows = [f"{name},{name}.dcm,{'told' if name == 'a' else ''},0" for name in headers]
+    (root / "manifest.csv").write_text("\n".join(["id,path,who,Mass", *rows]))
+    columns = {"image_id": "id", "file": "path", "patient_id": "who"}
+    section = Ingest(40, "majority", "header", 0.0, columns, {"nodule_mass": ["Mass"]})
+    listed = write_inventory(root, tmp_path / "inventory.csv")
+    ingest(Data(str(root), "table"), section, listed, tmp_path / "images", tmp_path, tmp_path / "metrics")
+    named = read_manifest(tmp_path / "manifest.csv")["patient_id"].tolist()
+    assert named == ["told", "patient#0", "patient#0", "d", "told"]
 
 
 def test_a_patient_with_more_images_than_one_has_is_said(tree, monkeypatch, capsys):

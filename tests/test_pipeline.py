@@ -141,7 +141,7 @@ def test_no_other_profile_has_seen_the_patients_of_the_phantom_that_is_kept():
         for file in (ROOT / "params.yaml", *ROOT.glob("profiles/*/params.yaml"))
         if file != kept
     ]
-    assert len(seeds) == 13
+    assert len(seeds) >= 13
     own = yaml.safe_load(kept.read_text())["phantom"]["seed"]
     seen = {seed + after for seed in seeds for after in (*range(4), *BEYOND)}
     assert not set(range(own, own + 4)) & seen

@@ -26,4 +26,5 @@ RECIPES = {
 
 
 def recipe(arm: str) -> Recipe:
+    """How classifiers of ``arm`` train: most arms differ in their images alone, and have the default."""
     return RECIPES.get(arm, Recipe())

@@ -75,9 +75,14 @@ def train(
     checkpoint: Checkpoint,
     recipe: Recipe = EVERYONES,
 ) -> tuple[nn.Module, list[float]]:
-    """Fit ``model`` to batches drawn by weight; its averaged weights, and the losses.
+    """Fit ``model`` to batches drawn by weight; its averaged weights, and each step's loss.
 
-    Each phase of the ``recipe`` has a learning rate and an average of its own, unless it says otherwise.
+    Batches are augmented and normalised here. Each phase of the ``recipe`` has a learning rate and an average of its
+    own, unless it says otherwise. ``seed`` names the draws: trainings of one name draw and augment alike.
+    ``checkpoint`` is where a killed training goes on from.
+
+    Raises:
+        UserError: a loss is not finite.
     """
     model = on_device(model)
     averaged = AveragedModel(model, use_buffers=True)

@@ -68,7 +68,6 @@ def converted(
     folder: Path,
     size: int,
     window: dicom.Window,
-    workers: int | None = None,
 ) -> Iterator[tuple[list[Seen], list[Bad]]]:
     """Write each record's image as ``folder/<image_id>.png``, over all cores; one that fails is set aside.
 
@@ -76,7 +75,7 @@ def converted(
 
     ``folder`` is replaced as a whole when the block ends well. What an interrupted run had converted, or one whose
     block raised, is kept beside it, and not done again if source, size, window and code are the same. Bytes and order
-    depend neither on ``workers`` nor on interruptions.
+    depend neither on the cores nor on interruptions.
 
     Raises:
         UserError: an image that is there can't be read, or workers die over none in particular; says what to do.
@@ -96,7 +95,7 @@ def converted(
             for r in records
         ]
         _only({job.target for job in jobs}, new)
-        found = list(zip(records, _all(jobs, workers or cores()), strict=True))
+        found = list(zip(records, _all(jobs), strict=True))
         seen = [Seen(r, *x) for r, x in found if not isinstance(x, str)]
         yield seen, [Bad(r.path, x) for r, x in found if isinstance(x, str)]
 
@@ -117,19 +116,19 @@ def check_bad(seen: Sequence[Seen], bad: Sequence[Bad], most: float, file: Path)
         raise UserError(f"no image to ingest; check data.root and {file}")
 
 
-def _all(jobs: list[Job], workers: int | None) -> Iterator[Converted | str]:
+def _all(jobs: list[Job]) -> Iterator[Converted | str]:
     for job in jobs:
         _begun(job).unlink(missing_ok=True)
         _fatal(job).unlink(missing_ok=True)
-    yield from track(_whatever_dies(jobs, workers), "ingest", total=len(jobs))
+    yield from track(_whatever_dies(jobs), "ingest", total=len(jobs))
 
 
-def _whatever_dies(jobs: list[Job], workers: int | None) -> Iterator[Converted | str]:
+def _whatever_dies(jobs: list[Job]) -> Iterator[Converted | str]:
     """The results in order. What workers were at when one died is tried again, each image alone."""
     done = 0
     while done < len(jobs):
         try:
-            for result in _side_by_side(jobs[done:], workers):
+            for result in _side_by_side(jobs[done:], cores()):
                 yield result
                 done += 1
         except BrokenProcessPool:
@@ -140,7 +139,7 @@ def _whatever_dies(jobs: list[Job], workers: int | None) -> Iterator[Converted |
                 _alone(job)
 
 
-def _side_by_side(jobs: list[Job], workers: int | None) -> Iterator[Converted | str]:
+def _side_by_side(jobs: list[Job], workers: int) -> Iterator[Converted | str]:
     with ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_parent) as pool:
         try:
             yield from pool.map(_convert, jobs, chunksize=4)

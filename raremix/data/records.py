@@ -16,6 +16,8 @@ from raremix.data.cells import parse_table, read_table
 from raremix.data.manifest import FIXED
 from raremix.runtime.errors import UserError, one_line
 
+MISSING = ("NA", "NULL", "NaN", "None", "nan", "null")  # what pandas reads as a missing value
+
 
 @dataclass(frozen=True)
 class Box:
@@ -167,6 +169,8 @@ def check_finding(name: str) -> None:
 
 
 def check_id(image_id: str, file: Path, row: int) -> None:
-    """Refuse an image id that can't be a file's name; ``row`` counts from 0."""
+    """Refuse an image id that can't be a file's name, or that tables read as none; ``row`` counts from 0."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", image_id):
         raise UserError(f"{file}, row {row + 2}: image id '{image_id}' is not of letters, digits, '.', '_' and '-'")
+    if image_id in MISSING:
+        raise UserError(f"{file}, row {row + 2}: image id '{image_id}' stands for none; give the image another")

@@ -42,7 +42,7 @@ def tables(
 
 def crowd(seen: Sequence[Seen]) -> str | None:
     """A line on the header's patient who has more images than one person may be thought to have; None without one."""
-    named = Counter(_of_header(s) for s in seen if "patient_id" not in s.record.facts and _of_header(s))
+    named = Counter(_of_header(s) for s in seen if not _of_table(s) and _of_header(s))
     most = max(named.values(), default=0)
     if most < max(CROWD, SHARE * len(seen)):
         return None
@@ -85,7 +85,12 @@ def _identities(seen: Sequence[Seen], folder: Path, real: bool) -> pd.DataFrame:
 
 def _patient(seen: Seen) -> str:
     """The table's patient id, else the header's, else the image's own."""
-    return seen.record.facts.get("patient_id", _of_header(seen)) or seen.record.image_id
+    return _of_table(seen) or _of_header(seen) or seen.record.image_id
+
+
+def _of_table(seen: Seen) -> str:
+    """The table's patient id; '' where it has none, or none for this image."""
+    return seen.record.facts.get("patient_id", "")
 
 
 def _of_header(seen: Seen) -> str:
@@ -95,12 +100,12 @@ def _of_header(seen: Seen) -> str:
 
 
 def _shown(seen: Sequence[Seen], patients: list[str], real: bool) -> list[str]:
-    """``patients`` as the manifest has them: of ``real`` ones whom a header names, a number."""
-    named = [real and "patient_id" not in s.record.facts and bool(_of_header(s)) for s in seen]
-    numbers: dict[str, str] = {}
+    """``patients`` as the manifest has them: of ``real`` ones whom headers alone name, a number."""
+    told, numbers = {_of_table(s) for s in seen}, dict[str, str]()
+    named = [real and patient == _of_header(s) for s, patient in zip(seen, patients, strict=True)]
     return [
-        numbers.setdefault(patient, f"patient#{len(numbers)}") if hidden else patient
-        for patient, hidden in zip(patients, named, strict=True)
+        numbers.setdefault(patient, f"patient#{len(numbers)}") if of_header and patient not in told else patient
+        for patient, of_header in zip(patients, named, strict=True)
     ]
 
 

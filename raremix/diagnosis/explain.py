@@ -27,6 +27,7 @@ Images = NDArray[np.uint8]
 Masks = NDArray[np.bool_]
 
 BATCH = 64  # images that go through the network at once
+PATH = 32  # steps of Integrated Gradients'
 LEAST = 4  # pixels a side of the feature maps that Grad-CAM reads; a cell of two by two is a quarter of the picture
 BASELINE = 0.45  # what ``normalised`` maps to 0
 TIES = 6  # decimals of a map's maximum; pixels that differ by less are equal, whatever interpolation rounds
@@ -50,7 +51,7 @@ def grad_cam(model: nn.Module, images: Images, output: int) -> Array:
     return _explained(model, images, explain)
 
 
-def integrated_gradients(model: nn.Module, images: Images, output: int, steps: int = 32) -> Array:
+def integrated_gradients(model: nn.Module, images: Images, output: int) -> Array:
     """What each pixel adds to the logit ``output`` or takes from it, absolute: ``[n, side, side]``.
 
     The path begins at mid-grey, the network's zero, since pixels of the baseline's own value get nothing: a black one
@@ -59,7 +60,7 @@ def integrated_gradients(model: nn.Module, images: Images, output: int, steps: i
     gradients = IntegratedGradients(_logits(model))
 
     def explain(batch: torch.Tensor) -> torch.Tensor:
-        return gradients.attribute(batch, BASELINE, output, n_steps=steps, internal_batch_size=BATCH).abs()
+        return gradients.attribute(batch, BASELINE, output, n_steps=PATH, internal_batch_size=BATCH).abs()
 
     return _explained(model, images, explain)
 

@@ -27,7 +27,6 @@ class Mode:
     what: str
     strengths: tuple[float, ...]
     edit: Callable[[int, float], Edit]
-    guided: bool = False
 
 
 def unguided(spaces: Mapping[str, Moves], implicit: Implicit, start: int) -> list[Mode]:
@@ -72,7 +71,7 @@ def guided(implicit: Implicit, steps: int) -> list[Mode]:
         return lambda attribute, strength: implicit_edit(implicit, attribute, strength, range(steps - 1), branch)
 
     return [
-        Mode("h", "every", f"implicit, {branch} of guidance", (0.5,), learned(branch), guided=True)
+        Mode("h", "every", f"implicit, {branch} of guidance", (0.5,), learned(branch))
         for branch in ("both", "prompt", "negative")
     ]
 

@@ -17,7 +17,7 @@ from raremix.evaluation.metrics import (
 )
 from raremix.evaluation.statistics import delong, mcnemar
 
-FIGURES = ("balanced_accuracy", "f1", "calibration_error")
+FIGURES = {"balanced_accuracy": "balanced accuracy", "f1": "F1", "calibration_error": "expected calibration error"}
 
 Scores = Mapping[tuple[int, str], Array]  # (shots, arm) -> probabilities [trials, images, findings]
 Thresholds = Mapping[tuple[int, str], Array]  # (shots, arm) -> [findings]

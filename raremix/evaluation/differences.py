@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from raremix.evaluation.answer import VERDICTS
+from raremix.evaluation.decisions import FIGURES
 from raremix.evaluation.files import REMEDY, read_table
 from raremix.runtime.files import read_json
 
 ARM, CURVE = "dreambooth_mix", ("vanilla", "oversample")
 PRIMARY = ("minority", "ap")
 FAMILIES, METRICS = ("minority", "majority", "macro"), {"ap": "AP", "auroc": "AUROC"}
-DECISIONS = {"balanced_accuracy": "balanced accuracy", "f1": "F1", "calibration_error": "expected calibration error"}
 SHOWN = {PRIMARY: "AP, minority", ("minority", "auroc"): "AUROC, minority", ("majority", "auroc"): "AUROC, majority"}
 
 
@@ -93,7 +93,7 @@ def decision_table(metrics: Path) -> list[str]:
     At the shots of the primary result; of a calibration error less is better.
     """
     baselines, gains = list(_read(metrics, "answer")["against"]), _of_mix(metrics, "decision_differences")
-    rows = {name: [gains[other, PRIMARY[0], figure] for other in baselines] for figure, name in DECISIONS.items()}
+    rows = {name: [gains[other, PRIMARY[0], figure] for other in baselines] for figure, name in FIGURES.items()}
     return _table("minority findings", [f"above {other}" for other in baselines], rows)
 
 

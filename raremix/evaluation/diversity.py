@@ -1,4 +1,4 @@
-"""How many different images there are: the axis beside the domain gap (``raremix.evaluation.audit``)."""
+"""How many different images there are: the axis beside the domain gap (``raremix.evaluation.gap``)."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -11,7 +11,7 @@ from raremix.runtime.files import read_json
 REMEDY = "in the profile's folder run: python -m stages.provenance metrics/provenance.json"
 # What tells nothing of the figures: where things are, how a run is started, and what comes after them.
 APART = frozenset(
-    "launch data attributes report audit fidelity truth measured explain code "
+    "launch data attributes report audit fidelity truth measured explain "
     "latents editing readers boundary implicit planted sensitivity".split()
 )
 # Params that came later, with values that say what was so before.

@@ -21,6 +21,7 @@ from raremix.runtime.errors import UserError
 NEIGHBOURS = 50
 COMPONENTS = 128  # of features, at most
 SPACES = ("feature", "pixel")
+ACROSS = 4  # pairs in a picture's row
 DUPLICATE = 0.1  # a held-out image whose relative distance in pixel space is smaller is a training image itself
 
 Array = NDArray[np.float64]
@@ -87,8 +88,8 @@ def memorised(synthetic: Seen, training: Seen, held_out: Seen, rate: float) -> M
     return Memorised(table, checked, thresholds, 2 * rank / (n + 1))
 
 
-def worst_pairs(found: Memorised, synthetic: Seen, training: Seen, count: int, across: int = 4) -> NDArray[np.uint8]:
-    """One picture of the ``count`` synthetic images nearest to training: each beside its nearest, ``across`` a row.
+def worst_pairs(found: Memorised, synthetic: Seen, training: Seen, count: int) -> NDArray[np.uint8]:
+    """One picture of the ``count`` synthetic images nearest to training: each beside its nearest, ``ACROSS`` a row.
 
     The worst is top left. Fewer if there are fewer; a last row that is not full is left out.
     """
@@ -97,7 +98,7 @@ def worst_pairs(found: Memorised, synthetic: Seen, training: Seen, count: int, a
     position = {name: index for index, name in enumerate(training.names)}
     beside = [position[name] for name in table["nearest"].iloc[worst]]
     pairs = np.stack([synthetic.pictures[worst], training.pictures[beside]], axis=1)
-    return images.grid(pairs.reshape(-1, *pairs.shape[2:]), 2 * min(across, len(worst)))
+    return images.grid(pairs.reshape(-1, *pairs.shape[2:]), 2 * min(ACROSS, len(worst)))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-Array = NDArray[np.float64]
 Pictures = NDArray[np.uint8]
 
 WHITE = 255.0

@@ -41,10 +41,10 @@ def count(value: Any) -> Cell:
     return Cell(f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}", float(value))
 
 
-def spread(mean: Any, sd: Any, digits: int = 3) -> Cell:
+def spread(mean: Any, sd: Any) -> Cell:
     """A mean and the standard deviation over trials; of one trial there is no deviation."""
-    cell = number(mean, digits)
-    return cell if missing(mean) or missing(sd) else Cell(f"{cell.text} ± {sd:.{digits}f}", cell.value)
+    cell = number(mean)
+    return cell if missing(mean) or missing(sd) else Cell(f"{cell.text} ± {sd:.3f}", cell.value)
 
 
 def interval(value: Any, low: Any, high: Any, digits: int = 3, signed: bool = False) -> Cell:

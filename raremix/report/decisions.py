@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from raremix.evaluation.decisions import FIGURES
 from raremix.report import charts
 from raremix.report.blocks import Block, Chart, Fold, Part, Section, Side, Table, Text
 from raremix.report.cells import spread, word, words
@@ -10,7 +11,6 @@ from raremix.report.result import FAMILIES, SEEN, coloured, ordered, readable
 from raremix.report.tables import figure, groups, in_order, p_value, plain, ranged, spoken, tabulate, values, whole
 
 TITLE = "Decisions and calibration"
-FIGURES = {"balanced_accuracy": "balanced accuracy", "f1": "F1", "calibration_error": "expected calibration error"}
 
 
 def decisions(inputs: Inputs) -> Section:

@@ -18,7 +18,7 @@ class Inputs:
     samples: Path  # a folder a trial, in it one for each fine-tuned model, with a picture
     screen: Path  # the screen stage's picture
     fidelity: Path  # the fidelity stage's pictures, one an arm that adds images
-    synthetic: Path  # likewise, with the list of what was drawn with it
+    synthetic: Path  # as ``samples``, with the list of what was drawn with it
     lists: dict[str, Path]  # by name, what tells which data a run had
     shown: bool  # whether radiographs may be shown
 
