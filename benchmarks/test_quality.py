@@ -33,7 +33,7 @@ from stages.fidelity import Fidelity
 PARAMS = Path("params.yaml")
 TABLES = [Path("data", name) for name in ("manifest.csv", "metadata.csv", "splits/corpus.csv")]
 IMAGES, SUBSETS, SIZE = 500, 100, 250
-OURS = (12, 16, STEPS)  # 12 are the root's synthesis, 16 its sample grids
+OURS = (12, 16, STEPS)
 BLOCKS, LEVEL = 10, 0.95
 
 
