@@ -27,7 +27,7 @@ def killed_after(count, monkeypatch):
             raise Killed
         return convert(job)
 
-    monkeypatch.setattr(room, "_all", lambda jobs, _: map(until_killed, jobs))
+    monkeypatch.setattr(room, "_all", lambda jobs: map(until_killed, jobs))
 
 
 class Counted:
