@@ -26,8 +26,13 @@ from stages.truth import check_classifier
 
 PARAMS, LAUNCH = Path("params.yaml"), "launch"
 # Where stages name the network whose weights the backbone's file has.
-NETWORKS = {"audit": "model", "screen": "model", "fidelity": "model", "classify": "model", "planted": "model"} | {
-    "readers": "network"
+NETWORKS = {
+    "audit": "model",
+    "screen": "model",
+    "fidelity": "model",
+    "classify": "model",
+    "planted": "model",
+    "readers": "network",
 }
 DIAGNOSED = 0  # the trial whose patients the diagnosis is taught and tried on
 

@@ -185,7 +185,7 @@ def _truth(true: Path) -> pd.DataFrame:
 
 
 def _reliability(true: Path, name: str) -> Any:
-    return (json.loads((true / "summary.json").read_text())["reliability"]).get(name)
+    return json.loads((true / "summary.json").read_text())["reliability"].get(name)
 
 
 if __name__ == "__main__":
