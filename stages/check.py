@@ -7,6 +7,7 @@ names. Out: a line on such weights, or one that names the first mistake.
 import argparse
 import re
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from stages.attributes import table
 from stages.boundary import check_images
 from stages.cli import Stage, leave, read_params, read_section, sections, told
 from stages.compare import check_primary
+from stages.sections import Study
 from stages.truth import check_classifier
 
-PARAMS, LAUNCH = Path("params.yaml"), "launch"
+PARAMS, MODELS, LAUNCH = Path("params.yaml"), Path("models"), "launch"
 # Where stages name the network whose weights the backbone's file has.
 NETWORKS = {
     "audit": "model",
@@ -71,13 +73,26 @@ def check_weights(values: dict[str, Any]) -> str:
     if not base.pretrained:
         return ""
     folder = preflight.found(base.pretrained, base.revision)
-    training, lora, mixed = tuning.training, tuning.lora_rank is not None, native(tuning.precision) == "bfloat16"
-    averaged = training.ema_decay is not None
-    kept = KEPT[training.optimizer]
-    use = preflight.Use(values["ingest"].size, lora, training.text_encoder, averaged, mixed, kept)
+    training, lora = tuning.training, tuning.lora_rank is not None
+    use = preflight.Use(
+        size=values["ingest"].size,
+        lora=lora,
+        text_encoder=training.text_encoder,
+        averaged=training.ema_decay is not None,
+        mixed=native(tuning.precision) == "bfloat16",
+        kept=KEPT[training.optimizer],
+        copies=_unwritten(values["study"], lora),
+    )
     if folder is None:
         return preflight.announced(base.pretrained, base.revision, use) + "\n"
     return preflight.check(folder, use) + "\n"
+
+
+def _unwritten(study: Study, lora: bool) -> int:
+    """How many whole pipelines this folder lacks: the copy of the base model, and fine-tuned ones that are no LoRA."""
+    keys = product(study.shots, study.trials, study.synthesized)
+    tuned = [] if lora else [MODELS / "dreambooth" / f"{shots}-{trial}" / finding for shots, trial, finding in keys]
+    return [folder.is_dir() for folder in (MODELS / "base", *tuned)].count(False)
 
 
 def _check_trials(trials: list[int]) -> None:

@@ -20,7 +20,7 @@ from raremix.runtime.errors import UserError
 from stages.check import check as check_params
 from stages.check import check_weights
 
-USE = Use(SIZE, lora=False, text_encoder=False, averaged=False, mixed=False, kept=8)
+USE = Use(SIZE, lora=False, text_encoder=False, averaged=False, mixed=False, kept=8, copies=0)
 SOURCE, REVISION = "CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b"
 
 
@@ -191,7 +191,7 @@ def test_what_will_be_downloaded_tells_its_licence_first(folder, monkeypatch):
     told = check_weights(values)
     million = numbers(load(folder), *preflight.NETWORKS) / 1e6
     assert told.startswith(f"{SOURCE} at {REVISION} will be downloaded: {million:.0f} million parameters, ")
-    assert told.endswith("free while fine-tuned, before images; licence: creativeml-openrail-m\n")
+    assert told.endswith("GB free on disk for models; licence: creativeml-openrail-m\n")
     small = ["unet/config.json", "vae/config.json", "README.md"]
     assert asked == [(SOURCE, name, REVISION) for name in small], "no weights"
     monkeypatch.setattr(preflight, "hf_hub_download", not_cached)

@@ -6,6 +6,7 @@ Nothing is loaded: a model of four gigabytes is held against params.yaml and the
 import json
 import math
 import re
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ FLOAT, HALF = 4, 2  # bytes
 
 @dataclass(frozen=True)
 class Use:
-    """What the study does with the model, as far as its size and memory are concerned."""
+    """What the study does with the model, as far as its size, memory and disk are concerned."""
 
     size: int  # pixels a side
     lora: bool  # train a LoRA instead of the UNet
@@ -45,6 +46,7 @@ class Use:
     averaged: bool  # keep averaged weights
     mixed: bool  # multiply in bfloat16
     kept: int  # bytes that the optimizer keeps of each weight
+    copies: int  # whole pipelines that are yet to be written: of the base model, and fine-tuned ones
 
 
 def found(source: str, revision: str | None) -> Path | None:
@@ -84,8 +86,8 @@ def check(folder: Path, use: Use) -> str:
     """Hold the pipeline in ``folder`` against its ``use`` and this machine; a line that tells its size and terms.
 
     Raises:
-        UserError: a part is missing or not whole, it draws other sizes, or fine-tuning it takes more memory than is
-        free, before a single image.
+        UserError: a part is missing or not whole, it draws other sizes, fine-tuning it takes more memory than is free,
+        before a single image, or models more disk.
     """
     for part in (*NETWORKS, *OTHERS):
         if not (folder / part).is_dir():
@@ -103,7 +105,7 @@ def announced(source: str, revision: str, use: Use) -> str:
     The hub gives the headers of files without the files, and the networks' configurations.
 
     Raises:
-        UserError: it does not, or fine-tuning takes more memory than is free.
+        UserError: it does not, or fine-tuning takes more memory or disk than is free.
     """
     hub, count = HfApi(), {}
     try:
@@ -131,14 +133,21 @@ def _fits(count: dict[str, int], use: Use) -> str:
         UserError: more than is free.
     """
     needed, free = _needed(count, use), _free()
+    stored, room = _stored(count, use), shutil.disk_usage(Path.cwd()).free
     if needed > free:
         raise UserError(
             f"{KEY}: to fine-tune it takes {needed / 1e9:.1f} GB before a single image, and the {device().type} has "
             f"{free / 1e9:.1f} GB free; set dreambooth.training.optimizer: adafactor or dreambooth.lora_rank, or use "
             "another machine"
         )
+    if stored > room:
+        raise UserError(
+            f"{KEY}: the study's models take {stored / 1e9:.1f} GB of disk, and {Path.cwd()} has {room / 1e9:.1f} GB "
+            "free; make room, or set dreambooth.lora_rank"
+        )
     memory = f"{needed / 1e9:.1f} GB of {free / 1e9:.1f} GB free while fine-tuned, before images"
-    return f"{sum(count.values()) / 1e6:.0f} million parameters, {memory}"
+    disk = f"{stored / 1e9:.1f} GB of {room / 1e9:.1f} GB free on disk for models"
+    return f"{sum(count.values()) / 1e6:.0f} million parameters, {memory}, {disk}"
 
 
 def _parameters(part: Path) -> int:
@@ -182,12 +191,26 @@ def _needed(count: dict[str, int], use: Use) -> int:
     A GPU holds what its steps need, and all networks when samples are drawn and no gradients are there; without one all
     lies in the same memory, as the base model beside the copy of it that is taught.
     """
-    learned = (0 if use.lora else count["unet"]) + use.text_encoder * count["text_encoder"]
+    learned = _learned(count, use)
     at_work = count["unet"] + use.text_encoder * count["text_encoder"]
     beside = use.kept * learned + use.averaged * FLOAT * learned + (HALF * at_work if use.mixed else 0)
     if device().type == "cuda":
         return FLOAT * max(at_work + learned, sum(count.values())) + beside
     return FLOAT * (2 * sum(count.values()) + learned) + beside
+
+
+def _stored(count: dict[str, int], use: Use) -> int:
+    """Bytes of pipelines, and of the one state to go on from that is written while the older one is there.
+
+    A LoRA, and the state of one, is some megabytes.
+    """
+    state = (FLOAT + use.kept + use.averaged * FLOAT) * _learned(count, use)
+    return FLOAT * sum(count.values()) * use.copies + (2 * state if use.copies else 0)
+
+
+def _learned(count: dict[str, int], use: Use) -> int:
+    """Parameters that take gradients, a LoRA's few aside."""
+    return (0 if use.lora else count["unet"]) + use.text_encoder * count["text_encoder"]
 
 
 def _free() -> int:
