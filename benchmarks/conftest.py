@@ -1,5 +1,6 @@
 """Two ways of one thing, timed in turn, so that a noisy machine is as noisy for either."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -9,6 +10,7 @@ import models
 import pytest
 import torch
 
+from raremix.generator import sample
 from raremix.runtime import checkpoints
 from raremix.runtime.provenance import provenance
 
@@ -24,13 +26,41 @@ def scratch(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "SCRATCH", tmp_path / "scratch")
 
 
+@pytest.fixture(autouse=True)
+def memory_to_itself() -> None:
+    """Nothing of the benchmark before is on the device."""
+    gc.collect()
+    if models.GPU:
+        torch.cuda.empty_cache()
+
+
+@pytest.fixture(autouse=True)
+def whole_batches(monkeypatch):
+    """Where memory is too short for a batch, a smaller one is no measurement of it."""
+
+    def fewer(images: int) -> int:
+        raise MemoryError(f"no memory for {images} images at once: measure a smaller batch")
+
+    monkeypatch.setattr(sample, "_fewer", fewer)
+
+
 @pytest.fixture(scope="session")
-def base(tmp_path_factory):
+def full_size(tmp_path_factory):
+    """A pipeline of Stable Diffusion v1.4's sizes on disk."""
+    folder = tmp_path_factory.mktemp("models") / "full_size"
+    models.as_published().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory, request):
     """A pipeline on disk: of Stable Diffusion v1.4's sizes on a GPU, of the root profile's elsewhere."""
+    if models.GPU:
+        return request.getfixturevalue("full_size")
     folder = tmp_path_factory.mktemp("models") / "base"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "SCRATCH", folder.parent / "scratch")
-        made = models.as_published() if torch.cuda.is_available() else models.as_the_root_s()
+        made = models.as_the_root_s()
     made.save_pretrained(folder)
     return folder
 

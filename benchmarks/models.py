@@ -35,12 +35,13 @@ TEXT: dict[str, Any] = {"hidden_size": 768, "intermediate_size": 3072, "num_atte
 
 
 GPU = torch.cuda.is_available()
-LARGE = 80.0  # gigabytes of the GPU that batches are meant for
+LARGE, FIXED = 80.0, 18.0  # gigabytes of the GPU that batches are meant for, and what weights and their like take
 
 
 def fitting(images: int) -> int:
     """``images`` a step, or the share of them that a GPU of less memory has room for."""
-    return max(1, int(images * min(1, torch.cuda.get_device_properties(0).total_memory / 1e9 / LARGE)))
+    free = torch.cuda.get_device_properties(0).total_memory / 1e9 - FIXED
+    return max(1, int(images * min(1, free / (LARGE - FIXED))))
 
 
 def here() -> Precision:

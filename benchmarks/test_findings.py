@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from fine_tuning import noise, ours
+from fine_tuning import Run, noise, ours
 from models import GPU, fitting
 
 from raremix.generator.base import load
@@ -18,15 +18,15 @@ from raremix.runtime.cores import cores
 from raremix.runtime.device import one_core
 
 TRIALS, BATCH = (1, fitting(4)) if GPU else (cores(), 12)
-FINDINGS, STEPS, INSTANCES, PRIOR, ROUNDS = 3, 30, 5, 40, 1
+FINDINGS, ROUNDS, RUN = 3, 1, Run(30, 5, BATCH, 5, 40)
 
 
 def taught(base: Path, findings: int) -> None:
     """As many findings' models, one after the other, on all cores."""
     loaded = load(base)
-    images = noise(loaded, INSTANCES + PRIOR)
+    images = noise(loaded, RUN)
     for _ in range(findings):
-        ours(deepcopy(loaded) if findings > 1 else loaded, images, INSTANCES, STEPS, BATCH)
+        ours(deepcopy(loaded) if findings > 1 else loaded, images, RUN)
 
 
 def taught_on_one_core(base: Path, findings: int) -> None:

@@ -32,7 +32,7 @@ def test_the_benchmarks_block_has_the_latest_of_each_machine(tmp_path, monkeypat
             {"name": "test_ingest_against_it", "extra_info": {"times_as_fast": ratio}, "stats": {"min": 0.5}},
             {"name": "test_roofline_of_it", "extra_info": STEP, "stats": {"min": 9.0}},
             {"name": "test_quality_of_it", "extra_info": QUALITY, "stats": {}},
-            {"name": "test_memory_of_it", "extra_info": {"gigabytes": 1.5, "precision": "float32"}, "stats": {}},
+            {"name": "test_memory_of_it", "extra_info": {"peak_gigabytes": 1.5, "precision": "float32"}, "stats": {}},
         ]
         written = {"datetime": f"{day}T10:00:00", "machine_info": {"raremix": made, "cpu": {"flags": flags}}}
         written["benchmarks"] = measured

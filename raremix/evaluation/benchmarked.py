@@ -27,7 +27,7 @@ def roofline_table(folder: Path) -> list[str]:
 
 def memory_table(folder: Path) -> list[str]:
     """Likewise of the most memory that something took."""
-    return _table(folder, "gigabytes", ("benchmark", "precision", "GB"), _memory)
+    return _table(folder, "peak_gigabytes", ("benchmark", "precision", "GB"), _memory)
 
 
 def quality_table(folder: Path) -> list[str]:
@@ -67,7 +67,7 @@ def _roofline(measured: Measured) -> list[str]:
 
 def _memory(measured: Measured) -> list[str]:
     extra = measured["extra_info"]
-    return [_name(measured), extra["precision"], f"{extra['gigabytes']:.2f}"]
+    return [_name(measured), extra["precision"], f"{extra['peak_gigabytes']:.2f}"]
 
 
 def _table(folder: Path, key: str, header: tuple[str, ...], row: Callable[[Measured], list[str]]) -> list[str]:
