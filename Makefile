@@ -6,10 +6,12 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help repro smoke report test lint dependencies readme clean
+.PHONY: help install repro smoke report test lint dependencies readme clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/ready ## set up .venv alone
 
 repro: .venv/ready ## rebuild the study on the phantom (dvc repro, stages side by side) and print the result
 	python -m stages.repro

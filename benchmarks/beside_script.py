@@ -4,7 +4,6 @@ The script is not ours to keep: ``TRAIN_DREAMBOOTH`` names it (examples/dreamboo
 of the release that requirements.lock pins).
 """
 
-import gc
 import importlib.util
 import os
 from collections.abc import Sequence
@@ -14,8 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from fine_tuning import LR, TOKEN, Clock, Run, noise, ours
+from fine_tuning import LR, TOKEN, Clock, Run, alone, noise, ours
 from models import GPU, here
 from PIL import Image
 
@@ -57,9 +55,7 @@ def theirs(base: Path, images: np.ndarray, run: Run, folder: Path, flags: Sequen
         "mixed_precision": "bf16" if here() == "bfloat16" else "no",
         "output_dir": folder / "out",
     }
-    before = torch.backends.cuda.matmul.allow_tf32
     script.main(script.parse_args([*FLAGS, *flags, *(f"--{name}={value}" for name, value in options.items())]))
-    torch.backends.cuda.matmul.allow_tf32 = before
     return clock
 
 
@@ -74,13 +70,21 @@ def _script() -> ModuleType:
 
 def compare(benchmark: Any, base: Path, run: Run, folder: Path, flags: Sequence[str] = (), **changes: object) -> None:
     """The script's median step, with more ``flags``, beside ours, with ``changes`` of our params."""
-    images = noise(load(base), run)
-    other = theirs(base, images, run, folder, flags).seconds_a_step()
-    gc.collect()  # its model and optimizer hold each other in circles
-    clock = benchmark.pedantic(lambda: ours(load(base), images, run, **changes), rounds=1)
-    mine = clock.seconds_a_step()
+    other, _ = alone(_step_of_theirs, base, run, folder, flags)
+    mine, pixels = benchmark.pedantic(lambda: alone(_step_of_ours, base, run, changes), rounds=1)
     ratio = other / mine
-    benchmark.extra_info.update(
-        images=2 * run.batch, pixels=images.shape[-1], times_as_fast=round(ratio, 3), seconds_a_step=mine, theirs=other
-    )
-    print(f"\n{2 * run.batch} images of {images.shape[-1]} pixels a step, {here()}: {ratio:.2f} times as fast")
+    benchmark.extra_info.update(images=2 * run.batch, pixels=pixels)
+    benchmark.extra_info.update(times_as_fast=round(ratio, 3), seconds_a_step=mine, theirs=other)
+    print(f"\n{2 * run.batch} images of {pixels} pixels a step, {here()}: {ratio:.2f} times as fast")
+
+
+def _step_of_theirs(base: Path, run: Run, folder: Path, flags: Sequence[str]) -> tuple[float, int]:
+    """Seconds, and pixels a side."""
+    images = noise(load(base), run)
+    return theirs(base, images, run, folder, flags).seconds_a_step(), images.shape[-1]
+
+
+def _step_of_ours(base: Path, run: Run, changes: dict[str, object]) -> tuple[float, int]:
+    pipeline = load(base)
+    images = noise(pipeline, run)
+    return ours(pipeline, images, run, **changes).seconds_a_step(), images.shape[-1]

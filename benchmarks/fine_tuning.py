@@ -1,9 +1,13 @@
 """Our DreamBooth loop on images of noise, with a clock at the end of each step."""
 
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from multiprocessing import get_context
 from statistics import median
 from time import perf_counter
+from typing import TypeVar
 from unittest.mock import patch
 from uuid import uuid4
 
@@ -19,6 +23,7 @@ from raremix.generator import dreambooth, tuned
 from raremix.generator.dreambooth import Captioned, DreamBoothTraining, fine_tune
 from raremix.runtime.checkpoints import Checkpoint
 
+T = TypeVar("T")
 LR, TOKEN = 1e-4, "<nodule_mass>"
 TRAINING = DreamBoothTraining(
     steps=1,
@@ -93,6 +98,12 @@ def in_parts(parts: int, images: int) -> int:
         MemoryError: always.
     """
     raise MemoryError(f"no memory for {images} images in {parts} parts: measure a smaller batch")
+
+
+def alone(call: Callable[..., T], *arguments: object) -> T:
+    """What ``call`` returns in a process of its own: its memory and its settings end with it."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(call, *arguments).result()
 
 
 def noise(base: StableDiffusionPipeline, run: Run) -> np.ndarray:

@@ -1,13 +1,11 @@
 """The most memory that DreamBooth takes, in a process of its own."""
 
 import re
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
-from fine_tuning import Run, noise, ours
+from fine_tuning import Run, alone, noise, ours
 from models import GPU, here
 
 from raremix.generator.base import load
@@ -15,8 +13,7 @@ from raremix.generator.base import load
 
 def of_dreambooth(benchmark: Any, base: Path, run: Run, **changes: object) -> None:
     """Of a ``run`` with ``changes`` of our params: on a GPU its memory, else all that the process takes."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        taken = benchmark.pedantic(lambda: pool.submit(_most, base, run, changes).result(), rounds=1)
+    taken = benchmark.pedantic(lambda: alone(_most, base, run, changes), rounds=1)
     benchmark.extra_info.update(precision=here(), peak_gigabytes=round(taken / 1e9, 2))
     print(f"\nDreamBooth, {2 * run.batch} images a step, {changes or 'plain'}: {taken / 1e9:.2f} GB at most")
 

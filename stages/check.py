@@ -1,11 +1,12 @@
 """Every section of a params file, held against the stage that reads it before the first one starts.
 
-In: params.yaml, dvc.yaml beside it (it names the stages), the list of attributes, published weights that params.yaml
-names. Out: a line on such weights, or one that names the first mistake.
+In: params.yaml, dvc.yaml beside it (it names the stages), the list of attributes, published weights and data that
+params.yaml names, this machine. Out: a line on such weights, or one that names the first mistake.
 """
 
 import argparse
 import re
+from collections.abc import Sequence
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -19,14 +20,15 @@ from raremix.generator import preflight
 from raremix.generator.optimizers import KEPT
 from raremix.runtime.device import native
 from raremix.runtime.errors import UserError
+from raremix.runtime.gpu import check_gpu
 from stages.attributes import table
 from stages.boundary import check_images
 from stages.cli import Stage, leave, read_params, read_section, sections, told
 from stages.compare import check_primary
-from stages.sections import Study
+from stages.sections import Data, Study
 from stages.truth import check_classifier
 
-PARAMS, MODELS, LAUNCH = Path("params.yaml"), Path("models"), "launch"
+PARAMS, MODELS, CLASSIFIERS, LAUNCH = Path("params.yaml"), Path("models"), Path("results/classify"), "launch"
 # Where stages name the network whose weights the backbone's file has.
 NETWORKS = {
     "audit": "model",
@@ -54,7 +56,8 @@ def check(params: dict[str, object], stages: list[Stage], file: Path) -> dict[st
     _check_trials(values["study"].trials)
     _check_networks(values)
     known([values["planted"].finding], values["study"].findings, "planted.finding")
-    check_classifier(values["study"], values["truth"])
+    if not (CLASSIFIERS / values["truth"].classifier / "config.json").is_file():  # another's may lie there
+        check_classifier(values["study"], values["truth"])
     check_images(values["boundary"], values["latents"].images)
     check_start(values["editing"].start, values["latents"].sampling.steps)
     table(values["attributes"], values["study"], values["data"].layout)
@@ -86,6 +89,16 @@ def check_weights(values: dict[str, Any]) -> str:
     if folder is None:
         return preflight.announced(base.pretrained, base.revision, use) + "\n"
     return preflight.check(folder, use) + "\n"
+
+
+def check_root(data: Data) -> None:
+    """Refuse a folder of data that is not there; the phantom's tables lie in git.
+
+    Raises:
+        UserError: names the folder.
+    """
+    if data.layout != "phantom" and not Path(data.root).is_dir():
+        raise UserError(f"params.yaml, data.root: there is no folder '{data.root}'; say where the data are")
 
 
 def _unwritten(study: Study, lora: bool) -> int:
@@ -130,10 +143,18 @@ def stages_of(pipeline: Path) -> list[Stage]:
     return [getattr(import_module(f"stages.{name}"), name) for name in names]
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Hold this folder's params, and what they name, against its stages and this machine."""
     about = "Hold params.yaml of this folder against every stage that its dvc.yaml names."
-    argparse.ArgumentParser(prog="python -m stages.check", description=about).parse_args()
+    argparse.ArgumentParser(prog="python -m stages.check", description=about).parse_args(arguments)
     try:
-        print(check_weights(check(read_params(PARAMS), stages_of(Path("dvc.yaml")), PARAMS)), end="")
+        values = check(read_params(PARAMS), stages_of(Path("dvc.yaml")), PARAMS)
+        check_gpu()
+        check_root(values["data"])
+        print(check_weights(values), end="")
     except (UserError, OSError) as error:
         leave(f"stages.check: {told(error)}", 2)
+
+
+if __name__ == "__main__":
+    main()

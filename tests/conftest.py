@@ -6,6 +6,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks: small models, and
 
 import shutil
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,9 @@ def compiled_graphs():
     """Tells how many graphs torch.compile has made since the test began."""
     torch._dynamo.utils.counters.clear()
     return lambda: torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+@pytest.fixture
+def without_a_compiler(monkeypatch):
+    """torch.compile traces, and leaves what it traced to torch's own kernels: seconds in place of minutes."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))

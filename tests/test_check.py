@@ -11,7 +11,7 @@ import yaml
 
 from raremix.runtime.errors import UserError
 from stages import repro
-from stages.check import check, stages_of
+from stages.check import check, main, stages_of
 from stages.cli import read_params
 
 ROOT = Path(__file__).parents[1]
@@ -124,7 +124,7 @@ def test_a_misspelled_key_of_the_last_stage_stops_the_study_before_the_first(tmp
     text = (ROOT / "params.yaml").read_text()
     assert "bootstrap: 1000" in text
     (tmp_path / "params.yaml").write_text(text.replace("bootstrap: 1000", "bootstrapp: 1000"))
-    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
     done = subprocess.run([sys.executable, "-m", "stages.check"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -137,15 +137,37 @@ def test_a_misspelled_key_of_the_last_stage_stops_the_study_before_the_first(tmp
     ("pipeline", "named"),
     [(None, "No such file or directory: dvc.yaml"), ("cmd: python -m stages.comp", "no stage 'comp'")],
 )
-def test_a_pipeline_that_is_missing_or_cut_short_is_one_line(tmp_path, pipeline, named):
+def test_a_pipeline_that_is_missing_or_cut_short_is_one_line(tmp_path, monkeypatch, capsys, pipeline, named):
+    monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     if pipeline:
         (tmp_path / "dvc.yaml").write_text(pipeline)
-    done = subprocess.run([sys.executable, "-m", "stages.check"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith("stages.check: ")
-    assert done.stderr.count("\n") == 1
-    assert named in done.stderr
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    said = capsys.readouterr().err
+    assert said.startswith("stages.check: ")
+    assert said.count("\n") == 1
+    assert named in said
+
+
+def test_data_that_are_not_there_are_named_before_weights_are_looked_at(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT / "profiles" / "vindr")
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    said = capsys.readouterr().err
+    assert said.startswith("stages.check: params.yaml, data.root: there is no folder 'set-data.root-to-physionet")
+    assert said.count("\n") == 1
+
+
+def test_a_classifier_of_somebody_else_may_be_diagnosed_once_it_is_there(monkeypatch, tmp_path):
+    shutil.copytree(ROOT / "data" / "attributes", tmp_path / "data" / "attributes")
+    monkeypatch.chdir(tmp_path)
+    named = params(truth__classifier="another-10-0")
+    with pytest.raises(UserError, match="the study trains no 'another-10-0'"):
+        check(named, STAGES, FILE)
+    (tmp_path / "results/classify/another-10-0").mkdir(parents=True)
+    (tmp_path / "results/classify/another-10-0/config.json").touch()
+    check(named, STAGES, FILE)
 
 
 def test_a_section_that_no_stage_reads_is_named():

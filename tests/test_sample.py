@@ -1,4 +1,3 @@
-import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -67,7 +66,7 @@ def test_ddim_goes_the_way_of_its_formula(base):
     assert (second_order == draw(load(base), order, strong)).all(), "unless told otherwise"
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
+@pytest.mark.usefixtures("without_a_compiler")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # of torch itself
 def test_a_compiled_network_draws_the_same_each_batch_in_its_own_place(base, compiled_graphs):
     inside = np.zeros((6, tiny.SIZE, tiny.SIZE), np.float32)

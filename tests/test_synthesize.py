@@ -248,7 +248,7 @@ def test_a_kill_costs_no_finding_that_is_drawn(profile, monkeypatch):
     assert contents(profile / "drawn/images") == contents(profile / "whole/images")
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
+@pytest.mark.usefixtures("without_a_compiler")
 @pytest.mark.filterwarnings("ignore")
 def test_what_was_compiled_for_a_finding_is_neither_used_nor_kept_for_the_next(profile, monkeypatch, compiled_graphs):
     asked = replace(prepared.DRAWING, compiled=True, sampling=replace(prepared.DRAWING.sampling, batch=8))
