@@ -1,6 +1,6 @@
 """DreamBooth of Stable Diffusion v1.4's sizes without a GPU, a few steps of it: minutes each.
 
-With gradient checkpointing, for which 24 GB are enough. On a GPU the other benchmarks have these sizes.
+With gradient checkpointing, which spares memory. On a GPU the other benchmarks have these sizes.
 """
 
 import memory

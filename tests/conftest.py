@@ -27,14 +27,16 @@ from raremix.runtime.checkpoints import Checkpoint
 from raremix.runtime.device import one_core
 from raremix.runtime.files import read_json, write_json
 
-# They use ``finished``. The first ones take longest, so they begin; the last one's turn comes when the study is there.
-OF_STUDY, LAST = ("test_study", "test_machines", "test_processes", "test_repro"), "test_study_faults"
+# They use ``finished``. The first ones take longest, so they begin; the other one's turn comes when the study is there,
+# and early enough that it does not run alone at the end.
+OF_STUDY, LATER = ("test_study", "test_machines", "test_processes", "test_repro"), "test_study_faults"
+BEFORE_LATER = 1 / 3  # of all other files
 
 TIMES = ".git/seconds.json"  # where it is no file of the study
 
 
 class StudyThenFiles(LoadFileScheduling):
-    """Tests of the finished study but the last go to one worker, as others would wait for it; all else goes by file."""
+    """Most tests of the finished study go to one worker, as others would wait for it; all else goes by file."""
 
     def _split_scope(self, nodeid):
         file = super()._split_scope(nodeid)
@@ -47,9 +49,11 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(items):
-    if others := {item.path.stem for item in items if "finished" in item.fixturenames} - {*OF_STUDY, LAST}:
+    if others := {item.path.stem for item in items if "finished" in item.fixturenames} - {*OF_STUDY, LATER}:
         raise pytest.UsageError(f"tests/conftest.py, OF_STUDY: lacks {', '.join(sorted(others))}")
-    items.sort(key=lambda item: (item.path.stem == LAST) - (item.path.stem in OF_STUDY))
+    files = list(dict.fromkeys(item.path.stem for item in items if item.path.stem not in (*OF_STUDY, LATER)))
+    turns = dict.fromkeys(OF_STUDY, 0) | dict.fromkeys(files[: round(BEFORE_LATER * len(files))], 1) | {LATER: 2}
+    items.sort(key=lambda item: turns.get(item.path.stem, 3))
 
 
 @pytest.fixture(scope="session", autouse=True)
