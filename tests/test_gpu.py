@@ -19,7 +19,7 @@ def machine(monkeypatch, tmp_path):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla V100")
-        monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_86", "sm_120", "compute_90"])
+        monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_86", "sm_100a", "compute_90"])
 
     return with_
 
@@ -35,8 +35,9 @@ def test_a_driver_that_torch_finds_no_gpu_by_is_named(machine, monkeypatch):
         UserError, match=r"finds no GPU it can use: .*; mend that, or say `export CUDA_VISIBLE_DEVICES=`"
     ):
         gpu.check_gpu()
-    monkeypatch.setenv(gpu.HIDDEN, "")
-    gpu.check_gpu()
+    for hidden in ("", "-1"):
+        monkeypatch.setenv(gpu.HIDDEN, hidden)
+        gpu.check_gpu()
 
 
 @pytest.mark.parametrize("capability", [(7, 5), (8, 0), (8, 9), (9, 0), (10, 3), (12, 1)])

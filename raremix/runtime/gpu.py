@@ -18,7 +18,7 @@ def check_gpu() -> None:
     Raises:
         UserError: a driver of NVIDIA's is loaded and torch finds no GPU, or one that it was not built for.
     """
-    if os.environ.get(HIDDEN) == "":
+    if os.environ.get(HIDDEN) in ("", "-1"):
         return
     if torch.cuda.is_available():
         _check_built()
@@ -34,6 +34,7 @@ def _check_built() -> None:
     there = torch.cuda.get_device_capability()
     for architecture in torch.cuda.get_arch_list():
         kind, number = architecture.split("_")
+        number = number.rstrip("af")  # sm_90a is sm_90 with what no later one has
         built = int(number[:-1]), int(number[-1])
         if built <= there and (kind == "compute" or built[0] == there[0]):
             return
