@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from math import inf
 from multiprocessing import get_context
 from statistics import median
 from time import perf_counter
@@ -21,6 +22,7 @@ from raremix.data import captions
 from raremix.data.views import Views
 from raremix.generator import dreambooth, tuned
 from raremix.generator.dreambooth import Captioned, DreamBoothTraining, fine_tune
+from raremix.runtime import checkpoints
 from raremix.runtime.checkpoints import Checkpoint
 
 T = TypeVar("T")
@@ -84,13 +86,6 @@ def _between(before: float | torch.cuda.Event, after: float | torch.cuda.Event) 
     return before.elapsed_time(after) / 1000
 
 
-class Unsaved(Checkpoint):
-    """No step that is timed writes a state."""
-
-    def save_if_due(self, step: int, **parts: object) -> None:
-        pass
-
-
 def in_parts(parts: int, images: int) -> int:
     """In place of working through a step in more parts, which would be another measurement.
 
@@ -120,10 +115,11 @@ def ours(base: StableDiffusionPipeline, images: np.ndarray, run: Run, **changes:
     boxes[:, 20:30, 20:30] = 1
     taught = Captioned(images[:instances], [f"{captions.CLASS_PROMPT} {TOKEN}"] * instances, boxes)
     prior = Captioned(images[instances:], [captions.CLASS_PROMPT] * (len(images) - instances), flat[instances:])
-    checkpoint = Unsaved("benchmark", uuid4().hex)  # some run side by side
+    checkpoint = Checkpoint("benchmark", uuid4().hex)  # some run side by side
     training = replace(TRAINING, steps=run.steps, batch=run.batch, **changes)
     ticking = register_optimizer_step_post_hook(clock.tick)
-    with patch.object(dreambooth, "_more", in_parts):
+    never = patch.object(checkpoints, "SECONDS_BETWEEN_SAVES", inf)  # no step that is timed writes a state
+    with never, patch.object(dreambooth, "_more", in_parts):
         fine_tune(pipeline, taught, prior, training, here(), "benchmark", checkpoint, lambda step: None)
     ticking.remove()
     checkpoint.clear()
